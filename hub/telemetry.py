@@ -1,0 +1,58 @@
+"""Logs: set up here, nowhere else. JSON lines on stderr, keys from an allow-list."""
+
+import logging
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+import structlog
+
+from hub.privacy import redact
+
+ALLOWED_KEYS = frozenset(
+    "event level timestamp process pid slot topic partition offset count municipality_code "
+    "destination queue reference event_id kind state reason code status attempt seconds error "
+    "epoch exit path port host url_host name version point group remedy connector step "
+    "generation watermark signal".split()
+)
+
+
+def _only_allowed(
+    _logger: Any, _method: str, fields: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """Drop keys nobody thought about; mask what could be a BSN in the rest."""
+    return {
+        key: redact(value) if isinstance(value, str) else value
+        for key, value in fields.items()
+        if key in ALLOWED_KEYS
+    }
+
+
+def setup(process: str, level: str = "info") -> None:
+    """Configure this process's logs. Third-party loggers speak from WARNING up."""
+    number = logging.getLevelNamesMapping()[level.upper()]
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _only_allowed,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.clear_contextvars()
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    for noisy in ("faust", "aiokafka", "kafka", "httpx", "aiohttp"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    global _process
+    _process = process
+
+
+_process = "hub"
+
+
+def logger() -> Any:
+    """A logger: `log.info("snake_case_event", key=value)`; keys outside ALLOWED_KEYS are dropped."""
+    return structlog.get_logger().bind(process=_process)
