@@ -18,7 +18,7 @@ def passes_eleven_test(digits: str) -> bool:
 
 
 class Bsn:
-    """A burgerservicenummer. Never shown: `str` and `repr` are masked; `reveal()` is the one way."""
+    """A burgerservicenummer. `str` and `repr` are masked; `reveal()` is the one way to read it."""
 
     __slots__ = ("_digits",)
 

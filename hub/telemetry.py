@@ -10,10 +10,11 @@ import structlog
 from hub.privacy import redact
 
 ALLOWED_KEYS = frozenset(
-    "event level timestamp process pid slot topic partition offset count municipality_code "
-    "destination queue reference event_id kind state reason code status attempt seconds error "
-    "epoch exit path port host url_host name version point group remedy connector step "
-    "generation watermark signal".split()
+    {"event", "level", "timestamp", "process", "pid", "slot", "signal", "exit", "point", "version"}
+    | {"topic", "partition", "offset", "watermark", "count", "group", "generation", "epoch"}
+    | {"municipality_code", "destination", "queue", "connector", "url_host", "host", "port"}
+    | {"reference", "event_id", "kind", "state", "reason", "code", "status", "attempt", "step"}
+    | {"seconds", "error", "path", "name", "remedy"}
 )
 
 
@@ -42,17 +43,15 @@ def setup(process: str, level: str = "info") -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
-    structlog.contextvars.clear_contextvars()
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     for noisy in ("faust", "aiokafka", "kafka", "httpx", "aiohttp"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    global _process
-    _process = process
+    _bound["process"] = process
 
 
-_process = "hub"
+_bound = {"process": "hub"}
 
 
 def logger() -> Any:
-    """A logger: `log.info("snake_case_event", key=value)`; keys outside ALLOWED_KEYS are dropped."""
-    return structlog.get_logger().bind(process=_process)
+    """A logger: `log.info("snake_case_event", key=value)`; keys not in ALLOWED_KEYS are dropped."""
+    return structlog.get_logger().bind(**_bound)
