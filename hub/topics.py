@@ -38,6 +38,17 @@ class TopicSpec:
     config: Mapping[str, str] = field(default_factory=lambda: dict(_FOREVER))
 
 
+@dataclass(frozen=True, slots=True)
+class LogRecord:
+    """A record as it stands in the log: raw bytes, nothing decoded."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes
+
+
 CATALOGUE: tuple[TopicSpec, ...] = (
     TopicSpec(REQUESTS, key="subject_ref", partitions=12),
     TopicSpec(OUTCOMES, key="reference", partitions=12),

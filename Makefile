@@ -1,0 +1,51 @@
+# The same words here, in CI and for users. Only Python 3.11 (with venv) and make are needed.
+PYTHON ?= python3.11
+BIN := .venv/bin
+STAMP := .venv/.installed
+FIRST := $(shell command -v $(PYTHON) || command -v python3)
+
+.PHONY: setup demo test check fast unit live sim bench soak lock clean
+
+setup: $(STAMP)
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(FIRST) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or later is needed; found: $$($(FIRST) --version). Set PYTHON=..."; exit 1; }
+	$(FIRST) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@touch $(STAMP)
+
+demo: setup
+	$(BIN)/hub demo
+
+test: setup check fast sim live
+
+check: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m hub.contract.check
+	$(BIN)/hub config check
+	$(BIN)/pytest -q tests/house
+
+fast: setup
+	$(BIN)/pytest -q -n 2 -m "not live" tests --ignore=tests/house --ignore=tests/sim
+
+sim: setup
+	$(BIN)/pytest -q tests/sim
+
+live: setup
+	$(BIN)/pytest -q -m live tests
+
+bench: setup
+	$(BIN)/python -m bench
+
+soak: setup
+	$(BIN)/python -m bench.soak
+
+lock: setup
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+		--extra dev pyproject.toml -o requirements.lock
+	$(BIN)/python -m hub.broker.jars
