@@ -5,13 +5,16 @@ Both are pure and total: no clock, no network, no sleep, no state. Sending, retr
 TLS and redaction are the engine's.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from importlib.metadata import entry_points
-from typing import Any, ClassVar, Protocol
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Final, Protocol
 
-from pydantic import BaseModel
+from pydantic import AfterValidator, BaseModel, SecretStr
 
 from hub.errors import ConfigError
 from hub.event import Envelope
@@ -76,6 +79,59 @@ class Verdict:
     text: str = ""
     retry_after_seconds: float | None = None
     status: int | None = None
+
+
+RETRY_AFTER_CAP_SECONDS: Final = 3600.0
+"""No answer can make us wait longer than this: a year in Retry-After is a mistake of theirs."""
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that an answer asks us to wait; None when it asks nothing we can use. Never raises.
+
+    A date counts from the answer's own `Date` header, so that no clock is needed here and a
+    back-office with a wrong clock is still understood; without that header a date says nothing.
+    """
+    text = headers.get("retry-after", "").strip()
+    if text.isascii() and text.isdigit():
+        # A number too long for the interpreter to read is over the cap by its length alone.
+        return (
+            min(float(text), RETRY_AFTER_CAP_SECONDS)
+            if len(text) < 10
+            else (RETRY_AFTER_CAP_SECONDS)
+        )
+    try:
+        until, now = parsedate_to_datetime(text), parsedate_to_datetime(headers.get("date", ""))
+        seconds = (until - now).total_seconds()
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
+    return min(seconds, RETRY_AFTER_CAP_SECONDS) if seconds >= 0 else None
+
+
+def _is_reference(secret: SecretStr) -> SecretStr:
+    kind, _, name = secret.get_secret_value().partition(":")
+    if kind not in {"env", "file"} or not name:
+        raise ValueError("write env:NAME or file:/path; a secret itself never stands here")
+    return secret
+
+
+Secret = Annotated[SecretStr, AfterValidator(_is_reference)]
+"""A field of `Config` that says where a secret is: `env:NAME` or `file:/path`."""
+
+
+def reveal(secret: SecretStr) -> str:
+    """The secret that a `Secret` points at, read once when a connector is made.
+
+    Raises ConfigError naming the reference: the destination waits until it can be read.
+    """
+    reference = secret.get_secret_value()
+    kind, _, name = reference.partition(":")
+    try:
+        value = os.environ[name] if kind == "env" else Path(name).read_text().strip()
+    except (KeyError, OSError, UnicodeDecodeError):
+        raise ConfigError(f"secret {reference}: not there or not readable; set it") from None
+    if not value:
+        raise ConfigError(f"secret {reference}: is empty; set it")
+    return value
 
 
 class Kind(StrEnum):
