@@ -24,6 +24,8 @@ class Settings(BaseModel):
     """Key file (0600) with the municipality keys; default `<home>/keys.json`."""
     kafka: str | None = None
     """`host:port,...` of a cluster; default is our own, from `<home>/kafka/endpoint.json`."""
+    kafka_heap_mb: int = Field(default=512, ge=256)
+    """Heap of each broker of our own Kafka. Thirty queues need 384 MB, 4,000 queues 1,536 MB."""
     admission_db: str | None = None
     """SQLAlchemy URL; default SQLite `<home>/db/admission.db`. Holds the key store too."""
     delivery_db: str | None = None
