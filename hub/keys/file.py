@@ -21,6 +21,9 @@ from hub.topics import MUNICIPALITY_CODE
 
 _VERSION: Final = 1
 _KEY_BYTES: Final = 32
+_DAMAGE: Final = (ValueError, KeyError, TypeError, AttributeError, sealing.CannotOpen)
+"""What reading a file raises that is not ours, or not whole. Never chained: it may quote a key."""
+
 _Stamp = tuple[int, int, int]
 
 
@@ -36,16 +39,19 @@ class MunicipalityKeys:
 class KeyFile:
     """The keys of one installation, read once; read again when a municipality is new to it."""
 
-    def __init__(self, path: Path, content: dict[str, Any], stamp: _Stamp) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self._load(content, stamp)
+        self._load()
 
-    def _load(self, content: dict[str, Any], stamp: _Stamp) -> None:
-        self._stamp = stamp
-        self._municipalities: dict[str, Any] = content["municipalities"]
+    def _load(self) -> None:
+        content, self._stamp = _read(self.path)
+        try:
+            self.id_key = _bytes(content["id_key"])
+            self.quarantine = sealing.aead_of(sealing.from_json(content["quarantine"]))
+            self._municipalities = dict(content["municipalities"])
+        except _DAMAGE:
+            raise _damaged(self.path) from None
         self._parsed: dict[str, MunicipalityKeys] = {}
-        self.id_key = _bytes(content["id_key"])
-        self.quarantine = sealing.aead_of(sealing.from_json(json.dumps(content["quarantine"])))
 
     @classmethod
     def open(cls, path: Path, create: bool = False) -> "KeyFile":
@@ -54,7 +60,7 @@ class KeyFile:
             with _locked(path):
                 if not path.exists():
                     _replace(path, _new_content())
-        return cls(path, *_read(path))
+        return cls(path)
 
     @property
     def municipalities(self) -> tuple[str, ...]:
@@ -65,17 +71,16 @@ class KeyFile:
         if not MUNICIPALITY_CODE.fullmatch(municipality_code):
             raise ConfigError(f"not a municipality code (GMxxxx): {municipality_code!r}")
         with _locked(self.path):
-            content, stamp = _read(self.path)
+            content, _ = _read(self.path)
             new = municipality_code not in content["municipalities"]
             if new:
                 content["municipalities"][municipality_code] = {
-                    "wrapping": json.loads(sealing.to_json(sealing.new_aead_keyset())),
-                    "index": json.loads(sealing.to_json(sealing.new_prf_keyset())),
+                    "wrapping": sealing.to_json(sealing.new_aead_keyset()),
+                    "index": sealing.to_json(sealing.new_prf_keyset()),
                     "fingerprint": _text(secrets.token_bytes(_KEY_BYTES)),
                 }
                 _replace(self.path, content)
-                content, stamp = _read(self.path)
-            self._load(content, stamp)
+            self._load()
         return new
 
     def keys_of(self, municipality_code: str) -> MunicipalityKeys:
@@ -95,30 +100,35 @@ class KeyFile:
     def _read_again(self) -> None:
         try:
             if _stamp(self.path.stat()) != self._stamp:
-                self._load(*_read(self.path))
+                self._load()
         except (ConfigError, OSError) as error:
             raise StoreAway(f"key file away: {error}") from error
 
     def _parse(self, municipality_code: str) -> MunicipalityKeys:
-        try:
-            raw = self._municipalities[municipality_code]
-        except KeyError:
+        raw = self._municipalities.get(municipality_code)
+        if raw is None:
             raise StoreAway(
                 f"{self.path}: no keys for {municipality_code}; add the municipality to this key "
                 "file, or put back the file that has it"
+            )
+        try:
+            return MunicipalityKeys(
+                wrapping=sealing.aead_of(sealing.from_json(raw["wrapping"])),
+                index=sealing.prf_of(sealing.from_json(raw["index"])),
+                fingerprint=_bytes(raw["fingerprint"]),
+            )
+        except _DAMAGE:
+            raise StoreAway(
+                f"{self.path}: the keys of {municipality_code} are damaged; put the key file back "
+                "from its backup"
             ) from None
-        return MunicipalityKeys(
-            wrapping=sealing.aead_of(sealing.from_json(json.dumps(raw["wrapping"]))),
-            index=sealing.prf_of(sealing.from_json(json.dumps(raw["index"]))),
-            fingerprint=_bytes(raw["fingerprint"]),
-        )
 
 
 def _new_content() -> dict[str, Any]:
     return {
         "version": _VERSION,
         "id_key": _text(secrets.token_bytes(_KEY_BYTES)),
-        "quarantine": json.loads(sealing.to_json(sealing.new_aead_keyset())),
+        "quarantine": sealing.to_json(sealing.new_aead_keyset()),
         "municipalities": {},
     }
 
@@ -153,21 +163,22 @@ def _read(path: Path) -> tuple[dict[str, Any], _Stamp]:
         )
     try:
         content: dict[str, Any] = json.loads(raw)
-        if content["version"] != _VERSION:
-            raise ConfigError(f"{path}: a key file of another version; this hub reads {_VERSION}")
-        for name in ("id_key", "quarantine", "municipalities"):
-            content[name]
-    except (ValueError, KeyError, TypeError):
-        # The cause is left out: it could quote a key.
-        raise ConfigError(
-            f"{path}: damaged, not a key file of the hub; put it back from its backup"
-        ) from None
+        version = content["version"]
+    except _DAMAGE:
+        raise _damaged(path) from None
+    if version != _VERSION:
+        raise ConfigError(f"{path}: a key file of version {version!r}; this hub reads {_VERSION}")
     return content, _stamp(status)
+
+
+def _damaged(path: Path) -> ConfigError:
+    return ConfigError(f"{path}: damaged, not a key file of the hub; put it back from its backup")
 
 
 def _replace(path: Path, content: dict[str, Any]) -> None:
     """Write all of it or nothing, and have it on disk before anyone uses a key from it."""
-    new = path.with_name(f".{path.name}.{os.getpid()}.new")
+    new = path.with_name(f".{path.name}.new")
+    # Left by a process that was killed here; the lock says it is nobody's now.
     new.unlink(missing_ok=True)
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
@@ -185,10 +196,15 @@ def _replace(path: Path, content: dict[str, Any]) -> None:
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """One writer at a time. The lock is a file beside it: the key file itself is replaced."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written ({error.strerror})") from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written ({error.strerror})") from error
     finally:
         os.close(descriptor)

@@ -1,5 +1,6 @@
 """Tink, typed: keysets to seal with (AES-256-GCM) and to index with (HMAC-SHA256). Pure."""
 
+import json
 from typing import Any, Final, Protocol
 
 import tink
@@ -56,14 +57,16 @@ def prf_of(keyset: Any) -> Prf:
     return primitive
 
 
-def to_json(keyset: Any) -> str:
-    """In clear: for the key file only."""
-    text: str = tink.json_proto_keyset_format.serialize(keyset, secret_key_access.TOKEN)
-    return text
+def to_json(keyset: Any) -> dict[str, Any]:
+    """Tink's own JSON, in clear: for the key file only."""
+    content: dict[str, Any] = json.loads(
+        tink.json_proto_keyset_format.serialize(keyset, secret_key_access.TOKEN)
+    )
+    return content
 
 
-def from_json(text: str) -> Any:
-    return tink.json_proto_keyset_format.parse(text, secret_key_access.TOKEN)
+def from_json(content: dict[str, Any]) -> Any:
+    return tink.json_proto_keyset_format.parse(json.dumps(content), secret_key_access.TOKEN)
 
 
 def wrap(keyset: Any, under: Aead, data: bytes) -> bytes:

@@ -95,7 +95,7 @@ class KeyStore:
             raise StoreAway(f"a subject of {tenant} was made and erased just now; try again")
         return known
 
-    def seal(  # noqa: PLR0917 - each word is part of what the seal binds
+    def seal(
         self,
         connection: Connection,
         tenant: str,
