@@ -14,87 +14,33 @@ from hub.contract.model import NO_DEFAULT, Array, Enum, Field, Optional, Plain, 
 
 SIZE_CAP_BYTES: Final = 64 * 1024
 DEPTH_CAP: Final = 16
-PII_KINDS: Final = frozenset(
-    [
-        "bsn",
-        "kvk",
-        "name",
-        "birth_date",
-        "address",
-        "location",
-        "email",
-        "phone",
-        "free_text",
-        "family",
-        "circumstance",
-    ]
-)
+PII_KINDS: Final = (
+    "bsn", "kvk", "name", "birth_date", "address", "location", "email", "phone", "free_text",
+    "family", "circumstance",
+)  # fmt: skip
 NOT_PERSONAL: Final = "none"
 CLEAR_NAMESPACE: Final = "nl.midoffice"
-"""Schemas of this very namespace travel unsealed, so they hold nothing personal."""
+"""Records of this very namespace travel unsealed, so they hold nothing personal."""
 
-_PRIMITIVES = frozenset(["boolean", "int", "long", "float", "double", "string", "bytes"])
+_PRIMITIVES = frozenset(["boolean", "int", "long", "double", "string", "bytes"])
 _LOGICAL = {
     "date": "int",
     "timestamp-millis": "long",
     "timestamp-micros": "long",
     "decimal": "bytes",
 }
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
-_FULL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}(\.[A-Za-z_][A-Za-z0-9_]{0,63}){0,8}")
+_FIELD_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_TYPE_NAME = re.compile(r"[A-Z][A-Za-z0-9]{0,63}")
+_NAMESPACE = re.compile(r"[a-z][a-z0-9_]{0,31}(\.[a-z][a-z0-9_]{0,31}){0,7}")
 _DUTCH_TERM = re.compile(r"\bNL: [^.]{2,80}\.$")
-_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-_PERSONAL_WORDS = frozenset(
-    [
-        "bsn",
-        "kvk",
-        "rsin",
-        "name",
-        "names",
-        "naam",
-        "surname",
-        "achternaam",
-        "voornaam",
-        "initials",
-        "voorletters",
-        "email",
-        "mail",
-        "phone",
-        "telephone",
-        "telefoon",
-        "mobile",
-        "birth",
-        "born",
-        "geboorte",
-        "street",
-        "straat",
-        "postcode",
-        "zip",
-        "zipcode",
-        "house",
-        "huisnummer",
-        "address",
-        "adres",
-        "iban",
-        "latitude",
-        "longitude",
-        "text",
-        "remark",
-        "remarks",
-        "comment",
-        "note",
-        "description",
-        "toelichting",
-        "omschrijving",
-        "relation",
-        "spouse",
-        "passport",
-    ]
+_NAMED = re.compile(r'"name"\s*:\s*"([^"\\]*)"')
+_SOUNDS_PERSONAL = re.compile(
+    r"(^|_)(bsn|kvk|rsin|iban|names?|naam|initials|voorletters|e?mail|mobile|born|zip|house|adres|"
+    r"text|remarks?|comments?|notes?|relation|spouse|passport)(_|$)"
+    r"|burgerservice|(first|last|full|sur)_?name|(achter|voor)naam|email|phone|telefoon|address|"
+    r"birth|geboorte|straat|street|post_?code|zip_?code|huisnummer|latitude|longitude|"
+    r"description|toelichting|omschrijving|free_?text"
 )
-_PERSONAL_STEMS = (
-    "burgerservice", "firstname", "lastname", "surname", "achternaam", "voornaam", "fullname",
-    "email", "phone", "telefoon", "birth", "geboorte", "straat", "street", "postcode", "huisnummer",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +129,11 @@ class _Reader:
 
     def __init__(self, text: str) -> None:
         self.problems: list[Problem] = []
-        self._lines = text.splitlines()
+        self._clear = False
+        self._lines: dict[str, int] = {}
+        for number, line in enumerate(text.splitlines(), 1):
+            for match in _NAMED.finditer(line):
+                self._lines.setdefault(match[1], number)
         self._known: dict[str, tuple[Type, int]] = {}
         self._open: set[str] = set()
 
@@ -191,6 +141,7 @@ class _Reader:
         if not isinstance(document, dict) or document.get("type") != "record":
             self._problem("", "the outermost type is not a record", "wrap it in a record")
             return None
+        self._clear = document.get("namespace") == CLEAR_NAMESPACE
         try:
             found, _ = self._type(document, "", "", 1)
         except _RefusedError as bad:
@@ -199,10 +150,9 @@ class _Reader:
         return found if isinstance(found, Record) else None
 
     def _problem(self, path: str, text: str, remedy: str) -> None:
-        last = path.rsplit(".", 1)[-1]
-        pattern = re.compile(rf'"name"\s*:\s*"{re.escape(last)}"')
-        numbers = (n for n, line in enumerate(self._lines, 1) if last and pattern.search(line))
-        self.problems.append(Problem(next(numbers, 1), path, text, remedy))
+        """The line is that of the first field or type of this name: near enough to find it."""
+        line = self._lines.get(path.rsplit(".", 1)[-1], 1)
+        self.problems.append(Problem(line, path, text, remedy))
 
     def _type(self, schema: Any, namespace: str, path: str, depth: int) -> tuple[Type, int]:
         """The type and how deep it nests, counted through names too."""
@@ -225,7 +175,7 @@ class _Reader:
             return Plain(word), 1
         if word == "null":
             raise _RefusedError(path, "null outside an optional takes no byte", "remove it")
-        full = word if "." in word or not namespace else f"{namespace}.{word}"
+        full = word if "." in word else f"{namespace}.{word}"
         if full in self._open:
             raise _RefusedError(path, "the type contains itself", "flatten it: no recursive types")
         if full not in self._known:
@@ -263,11 +213,13 @@ class _Reader:
         """Full name and namespace of a named type; it counts as open until it is complete."""
         name = schema.get("name")
         inner = schema.get("namespace", namespace)
-        full = f"{inner}.{name}" if inner else name
-        if not isinstance(name, str) or not isinstance(inner, str) or not _NAME.fullmatch(name):
+        if not isinstance(name, str) or not _TYPE_NAME.fullmatch(name):
             raise _RefusedError(path, "a type without a usable name", "give it a name like Address")
-        if not isinstance(full, str) or not _FULL_NAME.fullmatch(full) or name in _PRIMITIVES:
-            raise _RefusedError(path, "a type without a usable name", "give it a name like Address")
+        if not isinstance(inner, str) or not _NAMESPACE.fullmatch(inner):
+            raise _RefusedError(
+                path, "no usable namespace", "give one like nl.midoffice.relocation"
+            )
+        full = f"{inner}.{name}"
         if full in self._open or full in self._known:
             raise _RefusedError(path, "a type is defined twice", "refer to it by its name")
         self._documented(schema, path or name)
@@ -286,8 +238,10 @@ class _Reader:
             if not isinstance(field, dict) or not isinstance(field.get("name"), str):
                 raise _RefusedError(path, "a field without a name", "name it")
             name = field["name"]
-            if not _NAME.fullmatch(name) or name in seen:
-                raise _RefusedError(path, "a field's name is unusable or stands twice", "rename it")
+            if not _FIELD_NAME.fullmatch(name) or name in seen:
+                raise _RefusedError(
+                    path, "a field's name stands twice or is no snake_case", "rename it"
+                )
             seen.add(name)
             read_field, below = self._field(field, inner, f"{path}.{name}".lstrip("."), depth)
             found.append(read_field)
@@ -307,7 +261,7 @@ class _Reader:
         default = field.get("default", NO_DEFAULT)
         if default is not NO_DEFAULT and not _fits(default, found):
             self._problem(path, "the default does not fit the type", "see schemas/README.md")
-        pii = self._pii(field, found, namespace, path)
+        pii = self._pii(field, found, path)
         return Field(field["name"], found, default, pii), below
 
     def _enum(self, schema: dict[str, Any], namespace: str, path: str) -> Enum:
@@ -319,8 +273,8 @@ class _Reader:
             or len(set(map(str, symbols))) < len(symbols)
         ):
             raise _RefusedError(path, "an enum without symbols, or with one twice", "list them")
-        if not all(isinstance(s, str) and _NAME.fullmatch(s) for s in symbols):
-            raise _RefusedError(path, "a symbol is not a word", "use letters, digits, underscores")
+        if not all(isinstance(s, str) and _FIELD_NAME.fullmatch(s) for s in symbols):
+            raise _RefusedError(path, "a symbol is no snake_case word", "write it like in_doubt")
         if default is not None and default not in symbols:
             raise _RefusedError(path, "the enum's default is not a symbol", "choose one of them")
         enum = Enum(full, tuple(symbols), default)
@@ -334,19 +288,24 @@ class _Reader:
                 path, "no doc that ends in its Dutch term", 'end the doc in "NL: <term>."'
             )
 
-    def _pii(self, field: dict[str, Any], found: Type, namespace: str, path: str) -> str | None:
-        kind = field.get("hub.pii")
-        if kind is not None and kind != NOT_PERSONAL and kind not in PII_KINDS:
-            self._problem(path, "unknown kind of hub.pii", f"one of {', '.join(sorted(PII_KINDS))}")
-        elif kind is None and _sounds_personal(field["name"]) and _is_leaf(found):
-            self._problem(
-                path,
-                "sounds personal and has no hub.pii",
-                'tag it, or say "hub.pii": "none" if it never is',
-            )
-        elif kind not in {None, NOT_PERSONAL} and namespace == CLEAR_NAMESPACE:
+    def _pii(self, field: dict[str, Any], found: Type, path: str) -> str | None:
+        if "hub.pii" not in field:
+            if _sounds_personal(field["name"]) and _is_leaf(found):
+                self._problem(
+                    path,
+                    "sounds personal and has no hub.pii",
+                    'tag it, or say "hub.pii": "none" if it never is',
+                )
+            return None
+        kind = field["hub.pii"]
+        if kind == NOT_PERSONAL:
+            return None
+        if not isinstance(kind, str) or kind not in PII_KINDS:
+            self._problem(path, "unknown kind of hub.pii", f"choose of {', '.join(PII_KINDS)}")
+            return None
+        if self._clear:
             self._problem(path, "personal data in a record that is not sealed", "move it to a part")
-        return kind if isinstance(kind, str) and kind != NOT_PERSONAL else None
+        return kind
 
 
 def _plain(schema: dict[str, Any], kind: str, path: str) -> Plain:
@@ -373,7 +332,7 @@ def _fits(default: Any, of: Type) -> bool:
         return bool(default == [])
     if isinstance(of, Record) or of.name == "bytes":
         return False
-    wanted = {"boolean": bool, "string": str, "float": float, "double": float}.get(of.name, int)
+    wanted = {"boolean": bool, "string": str, "double": float}.get(of.name, int)
     return type(default) is wanted
 
 
@@ -384,6 +343,4 @@ def _is_leaf(of: Type) -> bool:
 
 
 def _sounds_personal(name: str) -> bool:
-    words = _CAMEL.sub("_", name).lower().split("_")
-    joined = "".join(words)
-    return not _PERSONAL_WORDS.isdisjoint(words) or any(s in joined for s in _PERSONAL_STEMS)
+    return _SOUNDS_PERSONAL.search(name) is not None

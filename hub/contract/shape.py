@@ -107,9 +107,7 @@ def _whole(limit: int) -> Check:
 
 
 def _fraction(value: Any) -> str | None:
-    if type(value) in {float, int} and math.isfinite(value):
-        return None
-    return ": expected a finite number"
+    return None if type(value) is float and math.isfinite(value) else ": expected a fraction"
 
 
 def _truth(value: Any) -> str | None:
@@ -151,7 +149,6 @@ _PLAIN: Final[dict[str, Callable[[Plain], Check]]] = {
     "boolean": lambda _: _truth,
     "int": lambda _: _whole(_INT),
     "long": lambda _: _whole(_LONG),
-    "float": lambda _: _fraction,
     "double": lambda _: _fraction,
     "date": lambda _: _date,
     "timestamp-millis": lambda _: _moment,
