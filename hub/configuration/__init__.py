@@ -58,6 +58,10 @@ class Configuration:
             raise ConfigError("\n".join(str(problem) for problem in reading.problems))
         return cls(RouteTable(reading.routes), reading.destinations, reading.tenants)
 
+    def handlers(self) -> frozenset[str]:
+        """Municipalities that act on requests: those with a destination."""
+        return frozenset(queue.municipality_code for queue in self.destinations)
+
     def route_for(self, service: str, handler: str, at: datetime) -> Route | None:
         """As `routes.choose`, for admission: None too where the handler lacks that destination.
 

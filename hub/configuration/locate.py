@@ -29,12 +29,15 @@ class Lines:
             self._take(line, number)
 
     def of(self, path: Sequence[str | int]) -> int:
-        """Line of `path`, else of the nearest thing around it, else 1."""
-        for length in range(len(path), 0, -1):
-            found = self._found.get(tuple(path[:length]))
-            if found is not None:
-                return found
-        return 1
+        """Line of `path`, else of the nearest thing around it, else 1.
+
+        Parts that the text does not have are passed over: pydantic puts the tag of a union there.
+        """
+        known: Path = ()
+        for part in path:
+            if (*known, part) in self._found:
+                known = (*known, part)
+        return self._found.get(known, 1)
 
     def _take(self, line: str, number: int) -> None:
         bare = line.strip()

@@ -92,19 +92,17 @@ def _words(model: type[BaseModel], detail: ErrorDetails) -> tuple[str, str]:
 
 
 def _keys_at(model: type[BaseModel], path: Sequence[str | int]) -> list[str]:
-    """Names of the keys that the table at `path` may have."""
-    here: Any = model
+    """Names of the keys that the table at `path` may have, over all members of a union."""
+    here = [model]
     for part in path:
-        if isinstance(part, int):
-            continue  # an item of a list: `_model_in` already went into the list
-        fields = here.model_fields if here else {}
-        here = _model_in(fields[part].annotation) if part in fields else here
-    return [field.alias or name for name, field in here.model_fields.items()] if here else []
+        fields = [found.model_fields[part] for found in here if part in found.model_fields]
+        # Neither a place in a list nor the tag of a union is a field.
+        here = [inner for field in fields for inner in _models_in(field.annotation)] or here
+    return [field.alias or name for found in here for name, field in found.model_fields.items()]
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    """The first model in an annotation such as `list[Row]` or `Auth | None`."""
-    if isinstance(annotation, type):
-        return annotation if issubclass(annotation, BaseModel) else None
-    found = (_model_in(argument) for argument in typing.get_args(annotation))
-    return next((model for model in found if model), None)
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    """The models in an annotation such as `list[Row]` or `Auth | None`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [found for part in typing.get_args(annotation) for found in _models_in(part)]

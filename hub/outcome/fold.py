@@ -1,6 +1,6 @@
 """From outcomes to the status a citizen reads. Pure; order and repeats of outcomes do not matter.
 
-State of a destination: final over open, then the highest attempt, then the youngest.
+State of a destination: final over open, then the highest attempt, then what comes last within one.
 """
 
 from collections import defaultdict
@@ -42,6 +42,18 @@ _WORD: Final = {
 # Of several destinations the request as a whole says what most needs to be known.
 _OPEN_FIRST: Final = (StatusWord.WITH_STAFF, StatusWord.WAITING, StatusWord.UNDER_WAY)
 _FINAL_FIRST: Final = (StatusWord.REJECTED, StatusWord.ERASED, StatusWord.DELIVERED)
+
+# In what order they come about within one attempt: coming out of park begins the next.
+_WITHIN_ATTEMPT: Final = (
+    OutcomeKind.QUARANTINED,
+    OutcomeKind.ROUTED,
+    OutcomeKind.RESUMED,
+    OutcomeKind.WAITING,
+    OutcomeKind.PARKED,
+    OutcomeKind.ERASED,
+    OutcomeKind.REJECTED,
+    OutcomeKind.DELIVERED,
+)
 
 _STEP_TEXT: Final = {
     OutcomeKind.ROUTED: "Uw verzoek is onderweg naar de gemeente.",
@@ -134,12 +146,12 @@ def _destinations(known: list[Outcome]) -> tuple[DestinationStatus, ...]:
     return tuple(_destination(name, max(spoken[name], key=_weight)) for name in sorted(spoken))
 
 
-def _weight(outcome: Outcome) -> tuple[bool, bool, int, datetime, str]:
+def _weight(outcome: Outcome) -> tuple[bool, int, int, datetime, str]:
+    """Clocks of two owners may differ, so time decides last."""
     return (
         outcome.kind in FINAL,
-        # `routed` says the least, whenever it was written again.
-        outcome.kind is not OutcomeKind.ROUTED,
         outcome.attempt,
+        _WITHIN_ATTEMPT.index(outcome.kind),
         outcome.time,
         outcome.record_id,
     )

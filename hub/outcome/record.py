@@ -7,6 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
+from hub.errors import Poison
 from hub.event import Envelope
 from hub.topics import QueueName
 
@@ -42,11 +43,12 @@ def outcome_record_id(
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Field names are those of schemas/outcome_recorded.avsc. Nothing in it is personal.
+    """Field names are those of schemas/outcome.avsc. Nothing in it is personal.
 
-    `destination` is `str(QueueName)`; None for what concerns the whole request. `attempt` is the
-    number of tries of this delivery until then: it never falls, and a later one wins over an
-    earlier. `status` is an HTTP status. `time` carries a zone.
+    `destination` is `str(QueueName)`; None for what concerns the whole request. `attempt`
+    counts rounds of a delivery: 0 before the first, one more each time it comes out of park, the
+    `resumed` that says so included. It never falls. `status` is an HTTP status. `time` carries a
+    zone.
     """
 
     record_id: str
@@ -113,8 +115,15 @@ class Outcome:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> "Outcome":
+        """Raises Poison for a kind that a later version of the hub wrote."""
         values = {f.name: record[f.name] for f in fields(cls)}
-        values["kind"] = OutcomeKind(record["kind"])
+        try:
+            values["kind"] = OutcomeKind(record["kind"])
+        except ValueError:
+            raise Poison(
+                f"outcome {record['record_id']} is of a kind that this version does not know; "
+                "upgrade the worker"
+            ) from None
         values["destinations"] = tuple(record["destinations"])
         return cls(**values)
 
