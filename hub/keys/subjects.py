@@ -77,6 +77,11 @@ class KeyStore:
         self._faults = faults
         self._cache = cache or KeysetCache()
 
+    @property
+    def id_key(self) -> bytes:
+        """Secret from which ids and references are made."""
+        return self._file.id_key
+
     def subject(self, connection: Connection, tenant: str, kind: SubjectKind, identity: str) -> str:
         """The subject of `identity`, made with its keyset if new, in the caller's transaction."""
         self._faults.check("keys")
