@@ -11,7 +11,7 @@ import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,7 +33,7 @@ class MunicipalityKeys:
 
     wrapping: sealing.Aead
     index: sealing.Prf
-    fingerprint: bytes
+    fingerprint: bytes = field(repr=False)
 
 
 class KeyFile:

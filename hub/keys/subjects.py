@@ -75,7 +75,7 @@ class KeyStore:
         self._store = store
         self._file = key_file
         self._faults = faults
-        self._cache = cache or KeysetCache()
+        self._cache = KeysetCache() if cache is None else cache
 
     @property
     def id_key(self) -> bytes:
