@@ -275,7 +275,7 @@ class _Reader:
             raise _RefusedError(path, "an enum without symbols, or with one twice", "list them")
         if not all(isinstance(s, str) and _FIELD_NAME.fullmatch(s) for s in symbols):
             raise _RefusedError(path, "a symbol is no snake_case word", "write it like in_doubt")
-        if default is not None and default not in symbols:
+        if "default" in schema and default not in symbols:
             raise _RefusedError(path, "the enum's default is not a symbol", "choose one of them")
         enum = Enum(full, tuple(symbols), default)
         self._known[full] = enum, 1
