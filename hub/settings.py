@@ -32,6 +32,8 @@ class Settings(BaseModel):
     status_db: str | None = None
     intake_host: str = "127.0.0.1"
     intake_port: int = 8080
+    intake_behind_tls_proxy: bool = False
+    """Off loopback intake refuses plain HTTP; true says that a TLS proxy stands before it."""
     session_timeout_seconds: float = Field(default=6.0, ge=6.0)
     """Kafka group session; the broker's floor is 6 s."""
     produce_timeout_seconds: float = Field(default=8.0, gt=0)

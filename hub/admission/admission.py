@@ -192,7 +192,7 @@ class Admission:
         last_day = now.astimezone(_HERE).date() + timedelta(days=MAX_DAYS_AHEAD)
         request = read(posted, Rules(last_day, self._categories))
         handler = find_handler(self._gazetteer, request, principal.tenant)
-        if self._configuration.routes.choose(request.service, handler, now) is None:
+        if self._configuration.route_for(request.service, handler, now) is None:
             raise Refused(
                 "no_route",
                 "De gemeente die dit moet behandelen, neemt deze dienst niet via deze weg aan.",
