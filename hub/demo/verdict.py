@@ -91,7 +91,8 @@ def judge(evidence: Evidence) -> Verdict:
     sorted_out: dict[str, list[str]] = defaultdict(list)
     for accepted in evidence.accepted:
         reference = accepted.reference
-        place = _place(evidence.statuses.get(reference, Seen.MISSING), reference, applied, rejected)
+        seen = evidence.statuses.get(reference, Seen.OPEN)
+        place = _place(seen, reference, applied, rejected)
         sorted_out[place].append(reference)
     twice = [reference for reference, times in applied.items() if times > 1]
     overtaken = inversions(evidence.accepted, evidence.decisions)
@@ -226,6 +227,8 @@ def _contradictions(
     """Protocol property 7: what stands parked was not applied; and no request has both ends."""
     parked = {r for r, seen in evidence.statuses.items() if seen is Seen.PARKED}
     found = []
+    if missing := sorted(r for r, seen in evidence.statuses.items() if seen is Seen.MISSING):
+        found.append(f"404 after a 202: {_some(missing)}")
     for seen, never in ((Seen.DELIVERED, rejected), (Seen.REJECTED, applied)):
         said = {r for r, status in evidence.statuses.items() if status is seen}
         if wrong := sorted(said & never.keys()):
