@@ -129,7 +129,10 @@ def length_prefixed(*texts: str) -> bytes:
 
 
 def check_character(body: str) -> str:
-    """Luhn mod 32 over Crockford's alphabet: finds one wrong character or a swap of neighbours."""
+    """Luhn mod 32 over Crockford's alphabet.
+
+    Finds any one wrong character, and any swap of neighbours but of 0 and Z.
+    """
     total = 0
     for place, character in enumerate(reversed(body)):
         value = CROCKFORD.index(character) * (2 if place % 2 == 0 else 1)

@@ -386,7 +386,6 @@ def test_keys_planted_away_are_away_for_all_that_needs_a_subject(
     keys = world.process()
     ref = subject(keys)
     sealed = seal(keys, HERE, ref)
-    monkeypatch.delenv("HUB_FAULT_SINCE", raising=False)
     monkeypatch.setenv("HUB_FAULT_SINCE", "99999999999")
     away = world.process(Faults(None, "keys:60", tmp_path))
     for call in (
