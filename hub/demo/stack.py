@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from hub import app
+from hub.admission import METADATA, ApiKeys
 from hub.broker.kraft import free_ports
 from hub.broker.local import LocalKafka
 from hub.demo.guard import Guard
@@ -28,6 +28,7 @@ from hub.demo.process import Process
 from hub.errors import HubError
 from hub.gazetteer import Gazetteer
 from hub.settings import Settings
+from hub.store import Store
 
 BROKER: Final = "broker"
 _UP_SECONDS: Final = 60.0
@@ -131,7 +132,13 @@ class Stack:
 
     def _make_keys(self) -> dict[str, str]:
         websites = [website for place in self.places for website in place.websites]
-        return {code: app.create_api_key(self.settings, code, CLIENT) for code in websites}
+        # One look into the database for all, not a `hub apikey create` of 1 s for each.
+        store = Store(self.settings.database_url("admission"), METADATA)
+        try:
+            api_keys = ApiKeys(store)
+            return {code: api_keys.create_key(code, CLIENT) for code in websites}
+        finally:
+            store.close()
 
     # -- kill and restart
 
@@ -217,14 +224,15 @@ class Stack:
 
     def await_answer(self, name: str) -> None:
         """Until `name` answers HTTP. Raises DemoError when it ended or stays silent."""
-        port = self.intake_port if name == INTAKE else self.office_ports[name]
+        intake = (self.intake_port, "/v1/health")
+        port, path = intake if name == INTAKE else (self.office_ports[name], "/control")
         process = self.processes[name]
         until = time.monotonic() + _UP_SECONDS
         while time.monotonic() < until:
             if not process.running:
                 break
             with suppress(OSError, http.client.HTTPException):
-                self._ask(port, "GET", "/control")
+                self._ask(port, "GET", path)
                 return
             time.sleep(0.05)
         state = f"ended with {process.exit_code}" if not process.running else "does not answer"

@@ -89,10 +89,9 @@ def summary(found: Sequence[Row], verdict: Verdict) -> RenderableType:
         counters(verdict),
         Text(f"{counts}  repeats {verdict.repeats}"),
     ]
-    for problem in verdict.problems:
-        lines.append(Text(f"not as it must be: {problem}", style="red"))
-    for name, references in verdict.offenders.items():
-        lines.append(Text(f"{name}: {', '.join(references)}", style="red"))
+    wrong = [f"not as it must be: {problem}" for problem in verdict.problems]
+    wrong += [f"{name}: {', '.join(found)}" for name, found in verdict.offenders.items()]
+    lines += [Text(line, style="red") for line in wrong]
     return Group(*lines)
 
 

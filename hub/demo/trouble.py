@@ -44,7 +44,8 @@ async def cause_trouble(
     """
     taken = []
     for step in plan.steps:
-        while progress() < step.after and not posted():
+        # Looked at, not signalled: the count or the end, whichever comes first.
+        while progress() < step.after and not posted():  # noqa: ASYNC110
             await asyncio.sleep(_LOOK_SECONDS)
         if step.action == KILL:
             say(f"after {progress()}: SIGKILL {step.target}")

@@ -27,6 +27,8 @@ _WORDS: Final = {
     "in behandeling bij medewerker": Seen.PARKED,
 }
 
+_QUARANTINED: Final = "apart gezet"
+
 
 class Watch:
     """Asks for what is not settled yet, a hundred at a time, with a pause in between."""
@@ -51,7 +53,7 @@ class Watch:
     async def until_settled(
         self, quiet_seconds: float = QUIET_SECONDS, stop: Callable[[], bool] = lambda: False
     ) -> bool:
-        """Ask until all are final or parked. False: nothing changed for `quiet_seconds`, or `stop`."""
+        """Ask until all are final or parked. False: `stop`, or no change for `quiet_seconds`."""
         self._changed_at = time.monotonic()
         async with web_session(_CONNECTIONS) as session:
             while self._open:
@@ -110,10 +112,10 @@ def read_status(status: int, body: Mapping[str, Any]) -> Seen | None:
     if status != 200:
         return None
     seen = _WORDS.get(str(body.get("status")), Seen.OPEN)
-    if seen is Seen.PARKED and "quarantined" in _kinds(body.get("stappen", ())):
+    if seen is Seen.PARKED and _QUARANTINED in _kinds(body.get("stappen", ())):
         return Seen.QUARANTINED
     return seen
 
 
 def _kinds(steps: Iterable[Any]) -> set[str]:
-    return {str(step.get("soort")) for step in steps if isinstance(step, Mapping)}
+    return {str(step.get("stap")) for step in steps if isinstance(step, Mapping)}
