@@ -138,12 +138,6 @@ def latest_of_each(outcomes: Iterable[Outcome]) -> dict[str, Outcome]:
     return found
 
 
-def _age(outcome: Outcome) -> tuple[datetime, int, str, str, str]:
-    """Repeats written at one moment still get one order."""
-    return (
-        outcome.time,
-        outcome.status or 0,
-        outcome.reason or "",
-        outcome.code,
-        outcome.text,
-    )
+def _age(outcome: Outcome) -> tuple[datetime, str]:
+    """Repeats that differ though written at one moment get one order too."""
+    return outcome.time, repr(outcome)
