@@ -316,6 +316,39 @@ def test_processes_share_a_file_from_its_first_moment(tmp_path: Path) -> None:
     db.close()
 
 
+WRITE_ON = """
+import itertools
+import sys
+import sqlalchemy as sa
+from hub.store import Store
+metadata = sa.MetaData()
+t = sa.Table("t", metadata, sa.Column("id", sa.Integer, primary_key=True))
+store = Store(sys.argv[1], metadata)
+for start in itertools.count(0, 10):
+    ids = range(start, start + 10)
+    futures = [store.write(lambda c, n=n: c.execute(sa.insert(t).values(id=n))) for n in ids]
+    for n, future in zip(ids, futures):
+        future.result()
+        print(n, flush=True)
+"""
+
+
+def test_what_was_confirmed_survives_sigkill(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", WRITE_ON, f"sqlite:///{tmp_path}/x.db"]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    confirmed = [int(child.stdout.readline()) for _ in range(205)]
+    child.kill()
+    rest, _ = child.communicate(timeout=60)
+    # The last line may be cut off by the kill.
+    confirmed += [int(line) for line in rest.splitlines(keepends=True) if line.endswith("\n")]
+    with sqlite3.connect(tmp_path / "x.db") as db:
+        written = {number for (number,) in db.execute("SELECT id FROM t")}
+    db.close()
+    assert len(confirmed) >= 205
+    assert set(confirmed) <= written
+
+
 def test_the_file_is_durable_private_and_scrubbed(store: Store, tmp_path: Path) -> None:
     def pragmas(connection: Connection) -> list[Any]:
         names = ("journal_mode", "synchronous", "secure_delete", "busy_timeout")
