@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import secrets
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -37,7 +38,10 @@ class MunicipalityKeys:
 
 
 class KeyFile:
-    """The keys of one installation, read once; read again when a municipality is new to it."""
+    """The keys of one installation, read once; read again when a municipality is new to it.
+
+    `installation` is no secret: a database remembers it, and refuses the keys of another.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -46,6 +50,7 @@ class KeyFile:
     def _load(self) -> None:
         content, self._stamp = _read(self.path)
         try:
+            self.installation = str(uuid.UUID(content["installation"]))
             self.id_key = _bytes(content["id_key"])
             self.quarantine = sealing.aead_of(sealing.from_json(content["quarantine"]))
             self._municipalities = dict(content["municipalities"])
@@ -127,6 +132,7 @@ class KeyFile:
 def _new_content() -> dict[str, Any]:
     return {
         "version": _VERSION,
+        "installation": str(uuid.uuid4()),
         "id_key": _text(secrets.token_bytes(_KEY_BYTES)),
         "quarantine": sealing.to_json(sealing.new_aead_keyset()),
         "municipalities": {},

@@ -14,7 +14,7 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from hub.errors import Erased, Poison, StoreAway
+from hub.errors import ConfigError, Erased, Poison, StoreAway
 from hub.event import length_prefixed
 from hub.faults import Faults
 from hub.keys import sealing
@@ -50,6 +50,13 @@ tombstones: Final = sa.Table(
     sa.Column("subject_ref", sa.String(36), primary_key=True),
     sa.Column("erased_at", UtcTime, nullable=False),
 )
+installations: Final = sa.Table(
+    "installations",
+    METADATA,
+    # One row: whose keys this database's contents are sealed under.
+    sa.Column("place", sa.Integer, sa.CheckConstraint("place = 1"), primary_key=True),
+    sa.Column("id", sa.String(36), nullable=False),
+)
 
 
 class SubjectKind(StrEnum):
@@ -67,6 +74,7 @@ class KeyStore:
     """Seals, opens and forgets. `tenant` is always the handler (decision 11).
 
     StoreAway: the store, the key file or a keyset is not there now; try again, lose nothing.
+    Made with the key file of another installation it raises ConfigError.
     """
 
     def __init__(
@@ -76,6 +84,7 @@ class KeyStore:
         self._file = key_file
         self._faults = faults
         self._cache = KeysetCache() if cache is None else cache
+        _check_installation(store, key_file)
 
     @property
     def id_key(self) -> bytes:
@@ -229,6 +238,31 @@ class KeyStore:
             ) from None
         self._cache.put((tenant, subject_ref), keyset, read_at)
         return keyset
+
+
+def _check_installation(store: Store, key_file: KeyFile) -> None:
+    """Refuse a key file that does not belong to the database; a new database takes the first.
+
+    A key file made anew after the old one was lost would otherwise go to work: known requests
+    would be admitted twice, and nothing older could be read.
+    """
+
+    def work(connection: Connection) -> None:
+        insert_ignore(connection, installations, {"place": 1, "id": key_file.installation})
+
+    known = store.read(_installation_of)
+    if known is None:
+        store.write(work).result()
+        known = store.read(_installation_of)
+    if known != key_file.installation:
+        raise ConfigError(
+            f"{key_file.path}: keys of installation {key_file.installation}, but {store.url} is of "
+            f"installation {known}; put back the key file of that one, or name it in HUB_KEYS"
+        )
+
+
+def _installation_of(connection: Connection) -> str | None:
+    return connection.execute(sa.select(installations.c.id)).scalar()
 
 
 def _bound_to(tenant: str, subject_ref: str) -> bytes:

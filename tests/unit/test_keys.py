@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Connection
 
-from hub.errors import Erased, Poison, StoreAway
+from hub.errors import ConfigError, Erased, Poison, StoreAway
 from hub.event import length_prefixed
 from hub.faults import NONE, Faults
 from hub.keys import METADATA, KeyFile, KeyStore, SubjectKind, sealing
@@ -234,14 +234,26 @@ def test_a_keyset_put_under_another_subject_opens_nothing(world: World, keys: Ke
         world.process().open(HERE, ref, SCHEMA, EVENT, b"")
 
 
-def test_another_key_file_is_away_and_not_poison(world: World, tmp_path: Path) -> None:
+def test_other_keys_of_a_municipality_are_away_and_not_poison(world: World, tmp_path: Path) -> None:
+    """As after half a restore: the installation fits, the keys of one municipality do not."""
     keys = world.process()
     ref = subject(keys)
     sealed = seal(keys, HERE, ref)
-    wrong = KeyFile.open(tmp_path / "wrong.json", create=True)
-    wrong.add_municipality(HERE)
+    content = json.loads((tmp_path / "keys.json").read_text())
+    content["municipalities"][HERE] = content["municipalities"][THERE]
+    wrong = tmp_path / "wrong.json"
+    wrong.touch(0o600)
+    wrong.write_text(json.dumps(content))
     with pytest.raises(StoreAway, match="put back the key file that belongs"):
-        KeyStore(world.store, wrong, NONE).open(HERE, ref, SCHEMA, EVENT, sealed)
+        KeyStore(world.store, KeyFile.open(wrong), NONE).open(HERE, ref, SCHEMA, EVENT, sealed)
+
+
+def test_a_key_file_made_anew_is_not_taken_for_the_lost_one(world: World, tmp_path: Path) -> None:
+    world.process()
+    anew = KeyFile.open(tmp_path / "anew.json", create=True)
+    with pytest.raises(ConfigError, match=r"anew\.json: keys of installation .* put back"):
+        KeyStore(world.store, anew, NONE)
+    world.process()
 
 
 def test_no_keyset_and_no_tombstone_is_away(keys: KeyStore) -> None:
