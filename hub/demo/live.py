@@ -8,7 +8,6 @@ import time
 import tty
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import date
 from typing import Final
 
 from rich.console import Console
@@ -17,7 +16,7 @@ from rich.live import Live
 from hub.demo.journal import Arrival, Decision
 from hub.demo.loader import Loader
 from hub.demo.plan import INTAKE, WORKER
-from hub.demo.requests import DemoRequest, Stream
+from hub.demo.requests import DemoRequest, Stream, today
 from hub.demo.stack import BROKER, Stack
 from hub.demo.table import Row, last_line, live_view, rows, summary
 from hub.demo.verdict import Evidence, Verdict, judge
@@ -49,7 +48,7 @@ def run_live(stack: Stack, seed: int) -> int:
 class _Show:
     def __init__(self, stack: Stack, seed: int) -> None:
         self._stack = stack
-        self._stream = Stream(seed, date.today(), _CITIZENS)  # noqa: DTZ011 -- citizens' day
+        self._stream = Stream(seed, today(), _CITIZENS)
         self._watch = Watch(stack.base_url, stack.keys)
         self._loader = Loader(
             stack.base_url,

@@ -70,12 +70,11 @@ class Place:
     spots: tuple[Spot, ...]
 
 
-def load_people(folder: Path = DATA, today: date | None = None) -> tuple[Person, ...]:
+def load_people(day: date, folder: Path = DATA) -> tuple[Person, ...]:
     """Test persons in the order of the file, each BSN once and valid."""
-    year = (today or date.today()).year  # noqa: DTZ011 -- an age in years, in demo data
     found: dict[str, Person] = {}
     for row in _rows(folder / "brp_test_persons.csv"):
-        if _may_file(row, year) and row["bsn"] not in found:
+        if _may_file(row, day.year) and row["bsn"] not in found:
             found[row["bsn"]] = Person(
                 Bsn(row["bsn"]), _address(row), _bsn(row["partner_bsn"]), _children(row)
             )

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from hub.demo.backoffice import MARK_REFUSED, MARK_UNREADABLE
 from hub.demo.people import Address, Person, Place, Spot, load_people, load_places
@@ -74,7 +75,7 @@ class Stream:
         self._gazetteer = Gazetteer.load()
         self.places = load_places(self._gazetteer)
         self._weights = [place.inhabitants for place in self.places]
-        people = load_people(today=day)
+        people = load_people(day)
         chosen = self._random.sample(people, min(citizens, len(people)))
         self._citizens = [
             _Citizen(f"burger-{number}", person, self._somewhere(), person.address)
@@ -227,6 +228,11 @@ class Stream:
             latitude=round(spot.latitude + north, 6),
             longitude=round(spot.longitude + east, 6),
         )
+
+
+def today() -> date:
+    """The day as citizens have it."""
+    return datetime.now(ZoneInfo("Europe/Amsterdam")).date()
 
 
 def generate(seed: int, count: int, day: date) -> list[DemoRequest]:

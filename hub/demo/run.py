@@ -6,7 +6,6 @@ import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
-from datetime import date
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +14,7 @@ from rich.console import Console
 from hub.demo.course import run_course
 from hub.demo.live import run_live
 from hub.demo.plan import make_plan, with_bad
-from hub.demo.requests import generate
+from hub.demo.requests import generate, today
 from hub.demo.results import command_line, write_result
 from hub.demo.stack import Stack
 from hub.demo.table import last_line, rows, summary
@@ -65,7 +64,7 @@ def _run_counted(
     stack: Stack, count: int, seed: int, faults: bool, dedupe: bool, results: Path | None
 ) -> int:
     console = Console()
-    good = generate(seed, count, date.today())  # noqa: DTZ011 -- the day as citizens see it
+    good = generate(seed, count, today())
     plan = make_plan(seed, good, [place.code for place in stack.places], faults, dedupe)
     try:
         stack.start(lambda what: console.print(f"starting {what} ..."))

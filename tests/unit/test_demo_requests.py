@@ -23,7 +23,7 @@ TEN += ["GM0164", "GM0141", "GM1992", "GM1952", "GM0299"]
 
 
 def test_test_persons_are_valid_and_distinct() -> None:
-    people = load_people(today=DAY)
+    people = load_people(DAY)
     assert len(people) > 400
     assert len({person.bsn for person in people}) == len(people)
     assert all(passes_eleven_test(person.bsn.reveal()) for person in people)
