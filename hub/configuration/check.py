@@ -16,7 +16,7 @@ from hub.configuration.files import (
     Tenant,
     TenantFile,
 )
-from hub.configuration.problem import ConfigProblem, Source, did_you_mean, read
+from hub.configuration.problem import ConfigProblem, Source, did_you_mean, nearest, read
 from hub.configuration.routes import EVERY_MUNICIPALITY, Route
 from hub.connector import Connector, Kind
 from hub.errors import ConfigError
@@ -222,8 +222,9 @@ class _Rows:
             return
         text = f"destination {row.destination!r} is not declared"
         remedy = f"make {where}/{row.destination}.toml"
-        close = did_you_mean(row.destination, names) if names else ""
-        self._say(place, "destination", text, f"{remedy}; {close}" if close else remedy)
+        if close := nearest(row.destination, names):
+            remedy += f"; did you mean {close!r}?"
+        self._say(place, "destination", text, remedy)
 
     def _past(self, place: int, row: Route) -> bool:
         """Whether `row` will never be chosen again: a destination may go, its rows may not."""

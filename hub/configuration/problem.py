@@ -67,12 +67,17 @@ def read(file: Path) -> Source | ConfigProblem:
         return ConfigProblem(file, line, f"not TOML: {error}", "repair the syntax of this line")
 
 
+def nearest(given: str, known: Iterable[str]) -> str | None:
+    """What `given` was perhaps meant to be."""
+    close = get_close_matches(given, sorted(known), n=1)
+    return close[0] if close else None
+
+
 def did_you_mean(given: str, known: Iterable[str]) -> str:
     """A remedy: the nearest of `known`, else all of them."""
     names = sorted(known)
-    close = get_close_matches(given, names, n=1)
-    if close:
-        return f"did you mean {close[0]!r}?"
+    if close := nearest(given, names):
+        return f"did you mean {close!r}?"
     return f"choose one of: {', '.join(names)}" if names else "none is known here"
 
 
