@@ -234,7 +234,7 @@ def test_depth_up_to_the_cap_is_allowed() -> None:
 
 
 def test_brackets_in_a_doc_do_not_count_as_nesting() -> None:
-    assert texts(record(field("n", "int", doc="[" * 40 + '\\" NL: haken.'))) == ""
+    assert texts(record(field("n", "int", doc='"' + "[" * 40 + '" \\ NL: haken.'))) == ""
 
 
 @given(st.binary(max_size=300))
