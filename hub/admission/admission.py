@@ -28,7 +28,7 @@ from hub.admission.requests import Request
 from hub.admission.rows import AdmissionRow, AdmissionState
 from hub.configuration import Configuration
 from hub.contract import ENVELOPE, Contract
-from hub.errors import Refused, StoreAway
+from hub.errors import InvalidField, Refused, StoreAway
 from hub.event import Attachment, Authentication, Envelope, Minted, Part, Payment, length_prefixed
 from hub.event import mint as mint_ids
 from hub.faults import Faults
@@ -169,6 +169,14 @@ class Admission:
         row = await self._store.aread(lambda c: rows.find_by_reference(c, reference))
         return row if row is not None and row.origin == principal.tenant else None
 
+    def faults_of(self, posted: AdmissionRequest) -> tuple[InvalidField, ...]:
+        """What is wrong with a body, for a door that has a fault of its own to report with it."""
+        try:
+            read(posted, self._rules(self._now()))
+        except Refused as refused:
+            return refused.fields
+        return ()
+
     async def _repeat(self, row: AdmissionRow, request: Request) -> Admitted:
         """Rule 1: what is pending is produced again and acked before the answer."""
         erased = await asyncio.to_thread(self._keys.erased, row.municipality_code, row.subject_ref)
@@ -189,8 +197,7 @@ class Admission:
         traceparent: str | None,
     ) -> _Plan:
         now = self._now()
-        last_day = now.astimezone(_HERE).date() + timedelta(days=MAX_DAYS_AHEAD)
-        request = read(posted, Rules(last_day, self._categories))
+        request = read(posted, self._rules(now))
         handler = find_handler(self._gazetteer, request, principal.tenant)
         if self._configuration.route_for(request.service, handler, now) is None:
             raise Refused(
@@ -213,6 +220,11 @@ class Admission:
             trace or f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01",
             now,
         )
+
+    def _rules(self, now: datetime) -> Rules:
+        """Days are those of the Netherlands, whatever the clock of this machine is set to."""
+        last_day = now.astimezone(_HERE).date() + timedelta(days=MAX_DAYS_AHEAD)
+        return Rules(last_day, self._categories)
 
     def _write(self, connection: Connection, plan: _Plan) -> tuple[AdmissionRow, bool]:
         """The one transaction: the row of before, or ids, keysets, sealed bytes and a new row."""

@@ -20,7 +20,7 @@ from sqlalchemy.engine import Connection, Row
 from hub.errors import Refused
 from hub.keys import METADATA
 from hub.store import Store, UtcTime
-from hub.topics import MUNICIPALITY_CODE
+from hub.topics import DESTINATION_NAME, MUNICIPALITY_CODE
 
 MAX_ACTIVE: Final = 2
 """So a key can be replaced without a gap, and no third one is forgotten somewhere."""
@@ -29,7 +29,6 @@ _CACHE_SECONDS: Final = 5.0
 _CACHE_SIZE: Final = 10_000
 _SHAPE: Final = re.compile(r"hub_(live|test)_(GM[0-9]{4})_([A-Za-z0-9_-]{43})")
 _KEY_ID_LENGTH: Final = 12
-_CLIENT: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 _api_keys: Final = sa.Table(
     "api_keys",
@@ -86,7 +85,7 @@ class ApiKeys:
         """
         if mode != "live":
             raise Refused("test_keys_not_yet", "keys for tests do not exist yet; make a live one")
-        if not MUNICIPALITY_CODE.fullmatch(tenant) or not _CLIENT.fullmatch(client):
+        if not MUNICIPALITY_CODE.fullmatch(tenant) or not DESTINATION_NAME.fullmatch(client):
             raise Refused("invalid_client", "give GMxxxx and a client name (a-z, 0-9, dash)")
         if not timedelta() < valid_for <= MAX_VALIDITY:
             raise Refused("invalid_validity", f"a key lives at most {MAX_VALIDITY.days} days")
@@ -110,7 +109,9 @@ class ApiKeys:
         """All keys of a tenant, the dead ones too, oldest first."""
         mine = sa.select(_api_keys).where(_api_keys.c.tenant == tenant)
         found = self._store.read(
-            lambda c: c.execute(mine.order_by(_api_keys.c.created_at)).fetchall()
+            lambda c: c.execute(
+                mine.order_by(_api_keys.c.created_at, _api_keys.c.digest)
+            ).fetchall()
         )
         return [_api_key(row) for row in found]
 

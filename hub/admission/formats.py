@@ -88,7 +88,9 @@ def _bsn(value: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo
     return bsn
 
 
-def _not_far_ahead(value: date, info: ValidationInfo) -> date:
+def _move_date(value: date, info: ValidationInfo) -> date:
+    if value < _FIRST_DATE:
+        raise PydanticCustomError("out_of_range", f"Moet op of na {_FIRST_DATE} liggen.")
     rules = rules_of(info)
     if rules is not None and value > rules.last_effective_date:
         raise PydanticCustomError(
@@ -111,16 +113,25 @@ def _no_bsn(value: str) -> str:
 
 
 def _rfc3339(value: Any) -> Any:
-    # Pydantic alone would read "1700000000" as seconds since 1970.
-    if isinstance(value, str) and value[4:5] != "-":
+    # Pydantic alone would also read "1700000000", as seconds since 1970.
+    if not isinstance(value, str) or not _RFC3339.match(value):
         raise PydanticCustomError("time_invalid", TIME_REASON)
     return value
 
 
-def _utc(value: datetime) -> datetime:
+def _moment(value: datetime) -> datetime:
+    # Far years have no UTC: "0001-01-01T00:00:00+14:00" lies before the first moment there is.
+    if not _FIRST_YEAR <= value.year < _LAST_YEAR:
+        raise PydanticCustomError(
+            "out_of_range", f"Moet na {_FIRST_YEAR} en voor {_LAST_YEAR} liggen."
+        )
     return value.astimezone(UTC)
 
 
+_RFC3339: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ]")
+_FIRST_DATE: Final = date(1900, 1, 1)
+_FIRST_YEAR: Final = 2000
+_LAST_YEAR: Final = 2100
 TIME_REASON: Final = "Moet een tijdstip met tijdzone zijn, als 2026-12-31T10:00:00+01:00."
 
 _upper: Final[Callable[[str], str]] = str.upper
@@ -169,12 +180,13 @@ Phone = Annotated[
 Slug = Annotated[
     str, matching("[a-z0-9-]{1,80}", "slug_invalid", "Moet een code zijn als grofvuil.")
 ]
-MoveDate = Annotated[date, Field(ge=date(1900, 1, 1)), AfterValidator(_not_far_ahead)]
+MoveDate = Annotated[date, AfterValidator(_move_date)]
 Moment = Annotated[
     AwareDatetime,
     BeforeValidator(_rfc3339),
-    Field(ge=datetime(2000, 1, 1, tzinfo=UTC), lt=datetime(2100, 1, 1, tzinfo=UTC)),
-    AfterValidator(_utc),
+    # A text that Python code has held is no longer JSON: strict would refuse it.
+    Field(strict=False),
+    AfterValidator(_moment),
 ]
 # A box around the Netherlands with its waters; which municipality it is, boundaries decide.
 Latitude = Annotated[float, Field(ge=50.7, le=53.8, allow_inf_nan=False)]

@@ -44,7 +44,6 @@ _REASONS: Final[dict[str, tuple[str, str]]] = {
     "too_long": ("too_many", "Mag hoogstens {max_length} onderdelen hebben."),
     "greater_than_equal": ("out_of_range", "Moet {ge} of meer zijn."),
     "less_than_equal": ("out_of_range", "Moet {le} of minder zijn."),
-    "less_than": ("out_of_range", "Moet minder dan {lt} zijn."),
     "date_type": _DATE,
     "date_parsing": _DATE,
     "date_from_datetime_parsing": _DATE,

@@ -146,7 +146,8 @@ class Door:
             places = f"de header {_KEY_HEADER}" + (f" of het veld {pointer}" if pointer else "")
             reason = f"Geef precies een sleutel tegen herhaling, in {places}."
             field = InvalidField(_KEY_HEADER, "idempotency_key_required", reason)
-            raise Refused("idempotency_key_required", reason, (field,))
+            fields = (field, *self.admission.faults_of(posted))
+            raise Refused("idempotency_key_required", reason, fields)
         return posted, found
 
     def _pointer(self, principal: Principal) -> str | None:
