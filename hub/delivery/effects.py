@@ -47,7 +47,10 @@ class Row:
     reason: ParkReason | None
     attempt: int
     usable: bool = True
-    """False for queue bytes that could not be decoded: never sent, nothing told in `outcomes`."""
+    """False for queue bytes that could not be decoded: never sent from the log, and nothing is told
+    of it in `outcomes`, for it has no reference."""
+    code: str = ""
+    """What the outcome said; told again with it (S5)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +240,7 @@ class PauseFetch:
 
 @dataclass(frozen=True, slots=True)
 class ResumeFetch:
-    """Take records again."""
+    """Take records; until the first one, none are wanted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -143,7 +143,10 @@ class DestinationEvent(StrEnum):
     UNCLEAR = "unclear"
     ANSWERED = "answered"
     PROBE = "probe"
-    WITHHELD = "withheld"
+    PROBE_FAILED = "probe_failed"
+    PROBE_ANSWERED = "probe_answered"
+    PROBE_WITHHELD = "probe_withheld"
+    """The probe never reached it: lease over, record erased or not mapped."""
 
 
 class Do(StrEnum):
@@ -161,6 +164,7 @@ class Do(StrEnum):
     SEND_AGAIN_LATER = "send_again_later"
     WAIT_OUT = "wait_out"
     SAY_WAITING = "say_waiting"
+    TAKE_RECORD = "take_record"
     START_ROUND = "start_round"
     CLOSE = "close"
     PARK = "park"
@@ -205,13 +209,13 @@ OWNER: Final[Table[Owner, OwnerEvent]] = {
     (_O.CLAIMING, _OE.UNREADABLE): (_O.STOPPED, (Do.DROP_ALL,)),
     **{(state, _OE.LOST): (_O.GONE, (Do.DROP_ALL,)) for state in Owner if state is not _O.STOPPED},
     (_O.STOPPED, _OE.LOST): (_O.STOPPED, ()),
-    (_O.STOPPED, _OE.DRAIN): (_O.STOPPED, ()),
-    (_O.GONE, _OE.DRAIN): (_O.GONE, ()),
+    (_O.STOPPED, _OE.DRAIN): (_O.GONE, (Do.SAY_DRAINED,)),
+    (_O.GONE, _OE.DRAIN): (_O.GONE, (Do.SAY_DRAINED,)),
 }
 
 _L, _LE = Lane, LaneEvent
 LANE: Final[Table[Lane, LaneEvent]] = {
-    (_L.IDLE, _LE.RECORD_NEXT): (_L.READY, ()),
+    (_L.IDLE, _LE.RECORD_NEXT): (_L.READY, (Do.TAKE_RECORD,)),
     (_L.IDLE, _LE.ROW_NEXT): (_L.READY, (Do.START_ROUND,)),
     (_L.IDLE, _LE.ROW_HELD): (_L.PARKED, ()),
     (_L.IDLE, _LE.NOT_YET): (_L.SETTLING, ()),
@@ -264,15 +268,16 @@ DESTINATION: Final[Table[Destination, DestinationEvent]] = {
     (_D.WELL, _DE.AWAY): (_D.SICK, (Do.PAUSE,)),
     (_D.WELL, _DE.UNCLEAR): (_D.WELL, ()),
     (_D.WELL, _DE.ANSWERED): (_D.WELL, ()),
-    # What was sent before it fell sick: says nothing new, whatever it says.
-    (_D.SICK, _DE.AWAY): (_D.SICK, (Do.HONOUR,)),
-    (_D.SICK, _DE.UNCLEAR): (_D.SICK, ()),
-    (_D.SICK, _DE.ANSWERED): (_D.SICK, ()),
     (_D.SICK, _DE.PROBE): (_D.PROBING, ()),
-    (_D.PROBING, _DE.AWAY): (_D.SICK, (Do.PAUSE_LONGER,)),
-    (_D.PROBING, _DE.UNCLEAR): (_D.SICK, (Do.PAUSE_LONGER,)),
-    (_D.PROBING, _DE.ANSWERED): (_D.WELL, (Do.RESUME,)),
-    (_D.PROBING, _DE.WITHHELD): (_D.SICK, ()),
+    (_D.PROBING, _DE.PROBE_FAILED): (_D.SICK, (Do.PAUSE_LONGER,)),
+    (_D.PROBING, _DE.PROBE_ANSWERED): (_D.WELL, (Do.RESUME,)),
+    (_D.PROBING, _DE.PROBE_WITHHELD): (_D.SICK, ()),
+    # What was sent before it fell sick tells nothing new, whatever the answer.
+    **{
+        (state, event): (state, (Do.HONOUR,) if event is _DE.AWAY else ())
+        for state in (_D.SICK, _D.PROBING)
+        for event in (_DE.AWAY, _DE.UNCLEAR, _DE.ANSWERED)
+    },
 }
 
 TABLES: Final[Mapping[str, Table[Any, Any]]] = {
