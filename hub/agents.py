@@ -54,10 +54,9 @@ class _Projection:
         for record in batch:
             try:
                 decoded = self._way.contract.decode(record.value, OUTCOME)
+                outcomes.append(Outcome.from_record(decoded.record))
             except Poison as problem:
                 await self._way.quarantine.put(record, problem)
-            else:
-                outcomes.append(Outcome.from_record(decoded.record))
         self._way.faults.crash("projection.before_store")
         await self._way.status.aproject(outcomes)
         self._way.faults.crash("projection.after_store")
