@@ -41,6 +41,7 @@ _BUFFER: Final = 16384
 
 def make_app(group: str, bootstrap: str, instance_id: str, data: Path, session: float) -> faust.App:
     """A Faust app that listens on no port, declares no topic and elects no leader."""
+    data.mkdir(parents=True, exist_ok=True)
     return faust.App(
         group,
         broker=[f"kafka://{address}" for address in bootstrap.split(",")],
@@ -196,4 +197,6 @@ def _trace(error: Exception) -> str:
 
 def run(app: faust.App) -> None:
     """Run until SIGTERM or SIGINT; does not return (exits the process)."""
-    faust.Worker(app, loglevel="WARNING", redirect_stdouts=False).execute_from_commandline()
+    faust.Worker(
+        app, loglevel="WARNING", quiet=True, redirect_stdouts=False
+    ).execute_from_commandline()
