@@ -57,6 +57,7 @@ class Base:
 
 def load(settings: Settings) -> Base:
     """Raises ConfigError with file, line and remedy for whatever cannot be used."""
+    accept_routes(settings.config, settings.home / "routes.accepted.toml")
     bootstrap = broker.bootstrap(settings)
     _refuse_faults_off_loopback(settings, bootstrap)
     return Base(
@@ -133,12 +134,11 @@ def run_intake(settings: Settings) -> None:
 
 
 def prepare(settings: Settings) -> Base:
-    """What must hold before a worker starts: routes accepted, cluster fit, topics there.
+    """What must hold before a worker starts: cluster fit, topics there, keys made.
 
     Topics first: a Faust consumer ignores for good what is missing at its start.
     """
     base = load(settings)
-    accept_routes(settings.config, settings.home / "routes.accepted.toml")
     with Admin(base.bootstrap) as admin:
         queues = sorted(base.configuration.destinations)
         admin.ensure_topics([*CATALOGUE, *map(queue_spec, queues)])
