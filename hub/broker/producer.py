@@ -86,7 +86,7 @@ class Producer:
         loop = asyncio.get_running_loop()
         if self._client is None:
             self._loop = loop
-            self._client = _Client(self._config, loop, self._settle)
+            self._client = _Client(self._config, loop, self._settle, self._replace)
         assert loop is self._loop, "a Producer serves one event loop"
         lane = (topic, key)
         record = _Record(value, headers, loop.create_future())
@@ -118,14 +118,12 @@ class Producer:
         except BufferError:
             self._fail(lane, BrokerAway(f"{lane[0]}: too many records wait for the broker"))
         except KafkaException as failure:
-            self._settle(self._client, _Report(lane, failure.args[0]))
+            self._settle(_Report(lane, failure.args[0]))
 
-    def _settle(self, client: "_Client", report: _Report) -> None:
+    def _settle(self, report: _Report) -> None:
         """On the loop: the report of the head of a lane, the only record of it under way."""
         lane, error = report.lane, report.error
         if error is not None:
-            if error.fatal() or error.name() == "_FATAL":
-                self._replace(client, error)
             self._fail(lane, _as_ours(lane[0], error))
             return
         queue = self._lanes.get(lane)
@@ -152,7 +150,7 @@ class Producer:
             logger().error("producer_replaced", error=error.name())
             broken.end()
             assert self._loop is not None
-            self._client = _Client(self._config, self._loop, self._settle)
+            self._client = _Client(self._config, self._loop, self._settle, self._replace)
 
 
 class _Client:
@@ -162,13 +160,15 @@ class _Client:
         self,
         config: dict[str, Any],
         loop: asyncio.AbstractEventLoop,
-        settle: Callable[["_Client", _Report], None],
+        settle: Callable[[_Report], None],
+        replace: Callable[["_Client", KafkaError], None],
     ) -> None:
-        self._kafka = confluent_kafka.Producer(config)
         self._loop = loop
         self._settle = settle
+        self._replace = replace
         self._reports: list[_Report] = []
         self._end = threading.Event()
+        self._kafka = confluent_kafka.Producer(config)
         self._thread = threading.Thread(target=self._serve, name="producer", daemon=True)
         self._thread.start()
 
@@ -194,28 +194,41 @@ class _Client:
         self._reports.append(_Report(lane, error, partition or 0, offset or 0))
 
     def _serve(self) -> None:
-        while not self._end.is_set():
-            self._kafka.poll(_POLL_SECONDS)
-            if not self._hand_over():
+        fatal = None
+        while fatal is None and not self._end.is_set():
+            fatal = self._poll(partial(self._kafka.poll, _POLL_SECONDS))
+            if not self._hand_over(fatal):
                 return
-        self._kafka.purge()
-        self._kafka.flush(1.0)
-        self._hand_over()
+        self._poll(self._kafka.purge)
+        self._poll(partial(self._kafka.flush, 1.0))
+        self._hand_over(None)
 
-    def _hand_over(self) -> bool:
+    @staticmethod
+    def _poll(call: Callable[[], object]) -> KafkaError | None:
+        """A fatal error comes as an exception out of any call that serves reports."""
+        try:
+            call()
+        except KafkaException as failure:
+            error: KafkaError = failure.args[0]
+            return error
+        return None
+
+    def _hand_over(self, fatal: KafkaError | None) -> bool:
         """All reports of one poll in one wake-up of the loop. False: the loop is closed."""
-        if not self._reports:
+        if not self._reports and fatal is None:
             return True
         reports, self._reports = self._reports, []
         try:
-            self._loop.call_soon_threadsafe(self._settle_all, reports)
+            self._loop.call_soon_threadsafe(self._settle_all, reports, fatal)
         except RuntimeError:
             return False
         return True
 
-    def _settle_all(self, reports: list[_Report]) -> None:
+    def _settle_all(self, reports: list[_Report], fatal: KafkaError | None) -> None:
+        if fatal is not None:
+            self._replace(self, fatal)
         for report in reports:
-            self._settle(self, report)
+            self._settle(report)
 
 
 def _as_ours(topic: str, error: KafkaError) -> HubError:
