@@ -10,6 +10,7 @@ therefore be safe to repeat.
 """
 
 import asyncio
+import functools
 import os
 import queue
 import sqlite3
@@ -352,16 +353,20 @@ def upsert(
     """Insert one row or several of the same columns; where `keys` exist, the rest is replaced."""
     rows = [dict(values)] if isinstance(values, Mapping) else [dict(row) for row in values]
     if rows:
-        statement = upsert_statement(connection.dialect.name, table, tuple(rows[0]), keys)
+        columns = tuple(rows[0])
+        statement = upsert_statement(connection.dialect.name, table, columns, tuple(keys))
         connection.execute(statement, rows)
 
 
+# Building a statement costs more than running it; tables and column sets are few.
+@functools.cache
 def ignore_statement(dialect: str, table: sa.Table) -> sa.Insert:
     return _insert(dialect, table).on_conflict_do_nothing()
 
 
+@functools.cache
 def upsert_statement(
-    dialect: str, table: sa.Table, columns: Sequence[str], keys: Sequence[str]
+    dialect: str, table: sa.Table, columns: tuple[str, ...], keys: tuple[str, ...]
 ) -> sa.Insert:
     insert = _insert(dialect, table)
     rest = {name: insert.excluded[name] for name in columns if name not in keys}

@@ -58,6 +58,23 @@ installations: Final = sa.Table(
     sa.Column("id", sa.String(36), nullable=False),
 )
 
+_TENANT: Final = sa.bindparam("tenant", type_=sa.String)
+_REF: Final = sa.bindparam("subject_ref", type_=sa.String)
+# Built once: building costs more than running. A subject that is read is locked against an erasure
+# until its reader commits (SQLite: its transaction does that).
+_SUBJECT_AT: Final = (
+    sa.select(subjects.c.subject_ref)
+    .where(subjects.c.tenant == _TENANT, subjects.c.blind_index == sa.bindparam("index"))
+    .with_for_update(read=True, key_share=True)
+)
+_WRAPPED: Final = sa.select(keysets.c.wrapped).where(
+    keysets.c.tenant == _TENANT, keysets.c.subject_ref == _REF
+)
+_TOMBSTONE: Final = sa.select(tombstones.c.tenant).where(
+    tombstones.c.tenant == _TENANT, tombstones.c.subject_ref == _REF
+)
+_NEW_KEYSET: Final = sa.insert(keysets)
+
 
 class SubjectKind(StrEnum):
     """Whom the order and the key are for."""
@@ -212,12 +229,14 @@ class KeyStore:
             "wrapped": sealing.wrap(keyset, wrapping, _bound_to(tenant, subject_ref)),
             "created_at": datetime.now(UTC),
         }
-        connection.execute(sa.insert(keysets).values(row))
+        connection.execute(_NEW_KEYSET, row)
+        # If this transaction fails, nobody ever learns the random subject_ref of this entry.
+        self._cache.put((tenant, subject_ref), sealing.aead_of(keyset), self._cache.clock())
 
     def _read_keyset(self, connection: Connection, tenant: str, subject_ref: str) -> sealing.Aead:
         read_at = self._cache.clock()
-        mine = (keysets.c.tenant == tenant) & (keysets.c.subject_ref == subject_ref)
-        wrapped = connection.execute(sa.select(keysets.c.wrapped).where(mine)).scalar()
+        mine = {"tenant": tenant, "subject_ref": subject_ref}
+        wrapped = connection.execute(_WRAPPED, mine).scalar()
         if wrapped is None:
             if _has_tombstone(connection, tenant, subject_ref):
                 raise Erased(f"subject {subject_ref} of {tenant} was erased")
@@ -270,12 +289,9 @@ def _bound_to(tenant: str, subject_ref: str) -> bytes:
 
 
 def _subject_at(connection: Connection, tenant: str, index: bytes) -> str | None:
-    """Locked against an erasure until the caller commits (SQLite: its transaction does that)."""
-    mine = (subjects.c.tenant == tenant) & (subjects.c.blind_index == index)
-    found = sa.select(subjects.c.subject_ref).where(mine)
-    return connection.execute(found.with_for_update(read=True, key_share=True)).scalar()
+    return connection.execute(_SUBJECT_AT, {"tenant": tenant, "index": index}).scalar()
 
 
 def _has_tombstone(connection: Connection, tenant: str, subject_ref: str) -> bool:
-    mine = (tombstones.c.tenant == tenant) & (tombstones.c.subject_ref == subject_ref)
-    return connection.execute(sa.select(tombstones.c.tenant).where(mine)).first() is not None
+    mine = {"tenant": tenant, "subject_ref": subject_ref}
+    return connection.execute(_TOMBSTONE, mine).first() is not None
