@@ -39,7 +39,7 @@ def test_a_lost_key_file_is_not_made_anew(tmp_path: Path) -> None:
     store.close()
     settings.key_file().unlink()
 
-    with pytest.raises(ConfigError, match="keys.json"):
+    with pytest.raises(ConfigError, match=r"keys\.json"):
         app.erase(settings, "46YG-C17J-GGZT-S951-0", None, None)
     assert not settings.key_file().exists()
 
