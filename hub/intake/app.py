@@ -49,6 +49,7 @@ class Door:
         status: Steps,
         configuration: Configuration,
         sweeper: Sweeper | None,
+        gazetteer: Gazetteer,
         close: Close | None,
     ) -> None:
         self.admission = admission
@@ -56,12 +57,16 @@ class Door:
         self.status = status
         self.configuration = configuration
         self.sweeper = sweeper
+        self.gazetteer = gazetteer
         self.close = close
         self.sweeping: asyncio.Task[None] | None = None
 
     @asynccontextmanager
     async def open(self, _app: FastAPI) -> AsyncIterator[None]:
         """The sweeper lives as long as the application; `close` comes after the last answer."""
+        # Read what it looks things up in now, not while the first citizen waits.
+        await asyncio.to_thread(self.gazetteer.by_point, 52.1, 5.1)
+        await asyncio.to_thread(self.gazetteer.by_postcode, "1011")
         if self.sweeper is not None:
             self.sweeping = asyncio.create_task(self.sweeper.run(), name="sweeper")
         try:
@@ -168,7 +173,7 @@ def create_app(
     close: Close | None = None,
 ) -> FastAPI:
     """The ASGI application; its lifespan runs `sweeper`, and ends with `close`."""
-    door = Door(admission, api_keys, status, configuration, sweeper, close)
+    door = Door(admission, api_keys, status, configuration, sweeper, gazetteer, close)
     # No documentation pages: theirs load scripts from elsewhere.
     app = FastAPI(
         title="Verzoeken",

@@ -1,0 +1,558 @@
+"""The HTTP door: what a website may send, and what it gets back."""
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from hub.errors import ConfigError, StoreAway
+from hub.event import show_reference
+from hub.intake import create_app
+from hub.intake.answers import STEP_WORDS
+from hub.intake.problem import TITLES
+from hub.intake.serving import listen
+from hub.outcome import OutcomeKind, StatusWord, outcome_record_id
+from hub.settings import Settings
+from tests.conftest import (
+    AMSTERDAM,
+    BLARICUM,
+    HUIZEN,
+    LAREN,
+    MOON,
+    ROTTERDAM,
+    SUN,
+    Desk,
+    changed,
+    relocation,
+    report,
+)
+from tests.unit.test_admission_sweeper import routed
+
+POST, CANARY = "/v1/verzoeken", "Kanarie7f3a"
+
+
+@pytest.fixture
+async def website(desk: Desk) -> AsyncIterator[httpx.AsyncClient]:
+    async with desk.website() as client:
+        yield client
+
+
+async def post(website: httpx.AsyncClient, body: Any, key: str = "k") -> httpx.Response:
+    return await website.post(POST, json=body, headers={"Idempotency-Key": key})
+
+
+def check_problem(response: httpx.Response, status: int, code: str | None = None) -> Any:
+    """Every refusal has this shape."""
+    assert response.status_code == status, response.text
+    assert response.headers["Content-Type"] == "application/problem+json"
+    problem = response.json()
+    assert problem["title"] == TITLES[status]
+    assert problem["status"] == status
+    assert problem["detail"].endswith(".")
+    assert code in (None, problem["code"])
+    check_headers(response)
+    return problem
+
+
+def check_headers(response: httpx.Response) -> None:
+    headers = response.headers
+    assert headers["Cache-Control"] == "no-store"
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["X-Frame-Options"] == "DENY"
+    assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+    assert headers["API-Version"].count(".") == 2
+    assert "Server" not in headers
+
+
+async def test_a_request_is_taken_and_found_again(desk: Desk, website: httpx.AsyncClient) -> None:
+    response = await post(website, relocation())
+    assert response.status_code == 202
+    check_headers(response)
+    taken = response.json()
+    (row,) = desk.rows()
+    assert taken == {
+        "id": row.id,
+        "referentie": show_reference(row.reference),
+        "status": "ontvangen",
+    }
+    assert response.headers["Location"] == f"{POST}/{row.reference}"
+    status = await website.get(response.headers["Location"])
+    assert status.status_code == 200
+    check_headers(status)
+    assert status.json() == {
+        "id": row.id,
+        "referentie": taken["referentie"],
+        "type": "verhuizing",
+        "gemeente": AMSTERDAM,
+        "status": "ontvangen",
+        "definitief": False,
+        "stappen": [
+            {
+                "tijdstip": "2026-11-23T12:00:00.000Z",
+                "stap": "ontvangen",
+                "bestemming": None,
+                "tekst": "Uw verzoek is ontvangen.",
+            }
+        ],
+    }
+
+
+async def test_a_repeat_gets_the_same_answer(website: httpx.AsyncClient) -> None:
+    first, again = [await post(website, relocation()) for _ in range(2)]
+    assert (first.status_code, first.json()) == (again.status_code, again.json())
+    check_problem(await post(website, report()), 409, "idempotency_key_reused")
+
+
+async def test_the_steps_come_from_the_outcomes(desk: Desk, website: httpx.AsyncClient) -> None:
+    location = (await post(website, relocation())).headers["Location"]
+    (row,) = desk.rows()
+    queue = f"{AMSTERDAM}/zaken"
+    first = replace(routed(row), destinations=(queue,))
+    parked = replace(
+        first,
+        record_id=outcome_record_id(row.id, queue, OutcomeKind.PARKED, 1),
+        kind=OutcomeKind.PARKED,
+        destination=queue,
+        destinations=(),
+        attempt=1,
+        reason="record",
+        time=row.admitted_at + timedelta(seconds=1),
+        text=f"for operators {CANARY}",
+    )
+    desk.status.outcomes[row.id] = [first, parked]
+    status = (await website.get(location)).json()
+    assert status["status"] == StatusWord.WITH_STAFF.value
+    assert not status["definitief"]
+    assert [s["stap"] for s in status["stappen"]] == ["ontvangen", "doorgestuurd", "bij medewerker"]
+    assert status["stappen"][2]["bestemming"] == queue
+    assert CANARY not in str(status)
+    done = replace(parked, record_id="d", kind=OutcomeKind.DELIVERED, attempt=2, reason=None)
+    desk.status.outcomes[row.id].append(done)
+    status = (await website.get(location)).json()
+    assert (status["status"], status["definitief"]) == ("afgeleverd", True)
+
+
+def test_every_kind_of_outcome_has_a_word() -> None:
+    assert set(STEP_WORDS) == set(OutcomeKind)
+
+
+async def test_a_reference_is_read_as_people_write_it(website: httpx.AsyncClient) -> None:
+    shown = (await post(website, relocation())).json()["referentie"]
+    for written in (shown, shown.lower(), shown.replace("-", "")):
+        assert (await website.get(f"{POST}/{written}")).status_code == 200
+
+
+async def test_a_misread_reference_is_not_found(website: httpx.AsyncClient) -> None:
+    shown = (await post(website, relocation())).json()["referentie"]
+    wrong = shown[:-1] + ("A" if shown[-1] != "A" else "B")
+    check_problem(await website.get(f"{POST}/{wrong}"), 404, "reference_misread")
+    problem = check_problem(await website.get(f"{POST}/{CANARY}"), 404)
+    assert CANARY not in str(problem)
+
+
+async def test_another_origins_reference_is_not_found(desk: Desk) -> None:
+    async with desk.website(AMSTERDAM) as mine, desk.website(ROTTERDAM) as theirs:
+        location = (await post(mine, relocation())).headers["Location"]
+        foreign = await theirs.get(location)
+        never = await theirs.get(f"{POST}/{'0' * 17}")
+        check_problem(foreign, 404, "unknown_reference")
+        assert foreign.text == never.text, "it can be told from one that never was"
+        assert (await mine.get(location)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("POST", POST), ("GET", f"{POST}/{'0' * 17}"), ("GET", f"{POST}/x")]
+)
+@pytest.mark.parametrize(
+    "credential",
+    [
+        None,
+        "",
+        "Bearer",
+        "Bearer x",
+        "Bearer hub_live_GM0363_" + "A" * 43,
+        "Bearer hub_test_GM0363_" + "A" * 43,
+        "Basic aHViOmh1Yg==",
+        "bearer " + "A" * 5_000,
+    ],
+)
+async def test_nothing_without_a_key(
+    desk: Desk, method: str, path: str, credential: str | None
+) -> None:
+    headers = {} if credential is None else {"Authorization": credential}
+    transport = httpx.ASGITransport(desk.app())
+    async with httpx.AsyncClient(transport=transport, base_url="http://hub") as nobody:
+        response = await nobody.request(method, path, headers=headers, content=b"{")
+    check_problem(response, 401, "unauthenticated")
+    assert response.headers["WWW-Authenticate"] == "Bearer"
+
+
+async def test_health_needs_no_key(desk: Desk) -> None:
+    transport = httpx.ASGITransport(desk.app())
+    async with httpx.AsyncClient(transport=transport, base_url="http://hub") as nobody:
+        response = await nobody.get("/v1/health")
+    assert response.status_code == 200
+    check_headers(response)
+
+
+async def test_a_client_that_left_the_configuration_is_out(desk: Desk) -> None:
+    async with desk.website(client="oude-site") as website:
+        check_problem(await post(website, relocation()), 403, "client_not_configured")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/", 404),
+        ("GET", "/v1", 404),
+        ("GET", "/v2/verzoeken", 404),
+        ("POST", "/v1/verzoeken/", 404),
+        ("GET", "/docs", 404),
+        ("GET", "/openapi.json", 404),
+        ("GET", "/v1/verzoeken/a/b", 404),
+        ("GET", POST, 405),
+        ("DELETE", f"{POST}/{'0' * 17}", 405),
+        ("OPTIONS", POST, 405),
+        ("POST", "/v1/health", 405),
+    ],
+)
+async def test_what_is_not_there_is_a_problem_too(
+    website: httpx.AsyncClient, method: str, path: str, status: int
+) -> None:
+    response = await website.request(method, path)
+    check_problem(response, status)
+    assert ("Allow" in response.headers) == (status == 405)
+
+
+# --- the idempotency key ---------------------------------------------------------------------
+
+
+async def test_without_a_key_nothing_is_taken(website: httpx.AsyncClient) -> None:
+    problem = check_problem(
+        await website.post(POST, json=relocation(**{"aanvrager.bsn": "1"})),
+        400,
+        "idempotency_key_required",
+    )
+    # Together with what else is wrong.
+    assert [p["name"] for p in problem["invalidParams"]] == ["Idempotency-Key", "aanvrager.bsn"]
+
+
+async def test_a_key_in_a_configured_field(desk: Desk) -> None:
+    async with desk.website(client="formulieren") as forms:
+        body = relocation(kenmerk="formulier-1")
+        first = await forms.post(POST, json=body)
+        assert first.status_code == 202
+        assert (await forms.post(POST, json=body)).json() == first.json()
+        other = await forms.post(POST, json=body, headers={"Idempotency-Key": "k"})
+        assert other.json()["id"] != first.json()["id"], "the header comes first"
+        problem = check_problem(await forms.post(POST, json=relocation()), 400)
+        assert "/kenmerk" in problem["detail"]
+    assert len(desk.rows()) == 2
+
+
+async def test_the_field_of_one_client_is_not_anothers(website: httpx.AsyncClient) -> None:
+    response = await website.post(POST, json=relocation(kenmerk="formulier-1"))
+    check_problem(response, 400, "idempotency_key_required")
+
+
+@pytest.mark.parametrize("key", ["", "x" * 300])
+async def test_keys_without_shape(website: httpx.AsyncClient, key: str) -> None:
+    check_problem(await post(website, relocation(), key), 400)
+
+
+async def test_two_keys_are_none(website: httpx.AsyncClient) -> None:
+    headers = [("Idempotency-Key", "a"), ("Idempotency-Key", "b")]
+    response = await website.post(POST, json=relocation(), headers=headers)
+    check_problem(response, 400, "idempotency_key_required")
+
+
+# --- refusals ----------------------------------------------------------------------------------
+
+
+async def test_candidates_are_named_for_the_citizen(website: httpx.AsyncClient) -> None:
+    body = relocation(**{"gegevens.nieuwAdres.postcode": "1261AA"})
+    problem = check_problem(await post(website, body), 400, "municipality_ambiguous")
+    assert {"gemeente": BLARICUM, "naam": "Blaricum"} in problem["kandidaten"]
+    assert problem["invalidParams"][0]["name"] == "gegevens.nieuwAdres.postcode"
+    taken = await post(website, body | {"gemeente": HUIZEN})
+    assert taken.status_code == 202
+
+
+async def test_a_municipality_without_a_route(website: httpx.AsyncClient) -> None:
+    body = relocation(**{"gegevens.nieuwAdres.postcode": "1251AA"})
+    problem = check_problem(await post(website, body), 400, "no_route")
+    assert problem["kandidaten"] == [{"gemeente": LAREN, "naam": "Laren"}]
+
+
+NASTY: list[tuple[str, Any]] = [
+    ("", None),
+    ("", []),
+    ("", CANARY),
+    ("type", CANARY),
+    ("type", None),
+    ("type", ["verhuizing"]),
+    ("gemeente", CANARY),
+    ("gemeente", 363),
+    ("gemeente", "GM٠٣٦٣"),
+    ("aanvrager", CANARY),
+    ("aanvrager", {}),
+    ("aanvrager.bsn", CANARY),
+    ("aanvrager.bsn", 999993653),
+    ("aanvrager.bsn", "٩٩٩٩٩٣٦٥٣"),
+    ("aanvrager.bsn", "000000000"),
+    ("aanvrager.naam", CANARY),
+    ("aanvrager.__proto__", CANARY),
+    ("authenticatie", ...),
+    ("authenticatie.middel", "geen"),
+    ("authenticatie.middel", CANARY),
+    ("authenticatie.niveau", CANARY),
+    ("gegevens", ...),
+    ("gegevens", [CANARY]),
+    ("gegevens.verhuisdatum", CANARY),
+    ("gegevens.verhuisdatum", "2026-02-30"),
+    ("gegevens.verhuisdatum", 0),
+    ("gegevens.verhuisdatum", "2099-01-01"),
+    ("gegevens.vorigAdres", CANARY),
+    ("gegevens.nieuwAdres", None),
+    ("gegevens.nieuwAdres.postcode", CANARY),
+    ("gegevens.nieuwAdres.postcode", "1011"),
+    ("gegevens.nieuwAdres.postcode", "1011AB\n"),
+    ("gegevens.nieuwAdres.huisnummer", CANARY),
+    ("gegevens.nieuwAdres.huisnummer", 0),
+    ("gegevens.nieuwAdres.huisnummer", -1),
+    ("gegevens.nieuwAdres.huisnummer", 1.5),
+    ("gegevens.nieuwAdres.huisnummer", 10**400),
+    ("gegevens.nieuwAdres.huisnummer", True),
+    ("gegevens.nieuwAdres.huisletter", CANARY),
+    ("gegevens.nieuwAdres.huisnummertoevoeging", CANARY),
+    ("gegevens.nieuwAdres.straatnaam", CANARY * 20),
+    ("gegevens.nieuwAdres.straatnaam", f"{CANARY}\u0000"),
+    ("gegevens.nieuwAdres.straatnaam", ""),
+    ("gegevens.nieuwAdres.adresseerbaarObjectIdentificatie", CANARY),
+    ("gegevens.soortBewoning", CANARY),
+    ("gegevens.toestemmingHoofdbewoner", CANARY),
+    ("gegevens.meeverhuizers", CANARY),
+    ("gegevens.meeverhuizers", [CANARY]),
+    ("gegevens.meeverhuizers", [{}] * 2_000),
+    ("gegevens.meeverhuizers.0.bsn", CANARY),
+    ("gegevens.meeverhuizers.0.bsn", SUN),
+    ("gegevens.meeverhuizers.0.relatie", CANARY),
+    ("gegevens.contact.email", CANARY),
+    ("gegevens.contact.telefoon", CANARY),
+    ("gegevens.contact.naam", CANARY * 100),
+    ("bijlagen", CANARY),
+    ("bijlagen", [{"referentie": f"{CANARY}.jpg"}]),
+    ("bijlagen", [None] * 11),
+    (CANARY, 1),
+    (f"gegevens.{CANARY}", {"a": [CANARY]}),
+]
+
+
+@pytest.mark.parametrize(("path", "value"), NASTY)
+async def test_hostile_bodies_get_a_problem_that_repeats_nothing(
+    desk: Desk, website: httpx.AsyncClient, path: str, value: Any
+) -> None:
+    body = changed(relocation(), {path: value}) if path else value
+    response = await post(website, body)
+    problem = check_problem(response, 400)
+    assert problem["code"] in ("invalid_request", "json_invalid")
+    assert (problem["code"] == "invalid_request") == bool(problem.get("invalidParams"))
+    for secret in (CANARY, SUN, MOON, "zon@", "Traceback", "pydantic"):
+        assert secret not in response.text + str(response.headers)
+    assert desk.rows() == []
+
+
+async def test_a_hostile_report_too(website: httpx.AsyncClient) -> None:
+    for changes in (
+        {"gegevens.locatie": {"punt": {"lat": float("nan"), "lon": 5}}},
+        {"gegevens.locatie": {"punt": {"lat": 1e999, "lon": 5}}},
+        {"gegevens.omschrijving": CANARY * 400},
+        {"gegevens.categorie": {"hoofd": CANARY, "sub": "../../etc"}},
+        {"gegevens.tijdstip": CANARY},
+    ):
+        content = json.dumps(report(**changes))
+        response = await website.post(POST, content=content, headers={"Idempotency-Key": "k"})
+        check_problem(response, 400)
+        assert CANARY not in response.text
+
+
+# --- sizes and types -----------------------------------------------------------------------------
+
+
+async def test_a_body_up_to_the_cap_is_read_and_no_further(website: httpx.AsyncClient) -> None:
+    taken = 0
+
+    async def drip() -> AsyncIterator[bytes]:
+        nonlocal taken
+        for _ in range(64):
+            taken += 1
+            yield b" " * 64 * 1024
+
+    response = await website.post(POST, content=drip(), headers={"Idempotency-Key": "k"})
+    check_problem(response, 413, "too_large")
+    assert taken < 10, "it was read on"
+    padded = json.dumps(relocation()).encode().ljust(256 * 1024)
+    response = await website.post(POST, content=padded, headers={"Idempotency-Key": "k"})
+    assert response.status_code == 202
+    response = await website.post(POST, content=padded + b" ", headers={"Idempotency-Key": "k"})
+    check_problem(response, 413)
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Content-Type": "application/json; charset=UTF-8"}, 202),
+        ({"Content-Type": "Application/JSON"}, 202),
+        ({"Content-Type": 'application/json;charset="utf-8"'}, 202),
+        ({"Content-Type": "application/json; charset=latin-1"}, 415),
+        ({"Content-Type": "text/plain"}, 415),
+        ({"Content-Type": "application/x-www-form-urlencoded"}, 415),
+        ({"Content-Type": ""}, 415),
+        ({"Content-Encoding": "gzip"}, 415),
+    ],
+)
+async def test_content_types(
+    website: httpx.AsyncClient, headers: dict[str, str], status: int
+) -> None:
+    content = json.dumps(relocation())
+    response = await website.post(POST, content=content, headers={"Idempotency-Key": "k"} | headers)
+    assert response.status_code == status
+    if status == 415:
+        check_problem(response, 415)
+
+
+async def test_a_body_that_drips_is_ended(
+    website: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hub.intake.body.READ_SECONDS", 0.0)
+
+    async def stuck() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.Event().wait()
+
+    response = await website.post(POST, content=stuck(), headers={"Idempotency-Key": "k"})
+    check_problem(response, 408, "too_slow")
+
+
+# --- trouble of our own --------------------------------------------------------------------------
+
+
+async def test_kafka_away_is_a_503_and_the_repeat_a_202(
+    desk: Desk, website: httpx.AsyncClient
+) -> None:
+    desk.producer.away = True
+    response = await post(website, relocation())
+    problem = check_problem(response, 503, "try_again")
+    assert "dezelfde sleutel" in problem["detail"]
+    assert int(response.headers["Retry-After"]) > 0
+    (row,) = desk.rows()
+    desk.producer.away = False
+    again = await post(website, relocation())
+    assert again.status_code == 202
+    assert again.json()["id"] == row.id
+    assert again.headers["Location"].endswith(row.reference)
+
+
+async def test_a_database_away_is_a_503(
+    desk: Desk, website: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(_work: Any) -> None:
+        raise StoreAway("sqlite: away")
+
+    monkeypatch.setattr(desk.store, "awrite", away)
+    check_problem(await post(website, relocation()), 503, "try_again")
+    monkeypatch.setattr(desk.store, "aread", away)
+    desk.api_keys._seen.clear()
+    check_problem(await post(website, relocation()), 503, "try_again")
+
+
+async def test_a_bug_is_a_500_that_says_nothing_of_the_request(
+    desk: Desk,
+    website: httpx.AsyncClient,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async def bug(*_args: Any) -> None:
+        raise RuntimeError(f"cannot handle {CANARY}")
+
+    monkeypatch.setattr(desk.admission, "admit", bug)
+    response = await post(website, relocation())
+    check_problem(response, 500, "internal_error")
+    out = capsys.readouterr()
+    assert "intake_failed" in out.out + out.err
+    assert CANARY not in response.text + out.out + out.err
+
+
+async def test_logs_and_answers_hold_nothing_personal(
+    website: httpx.AsyncClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answers = [await post(website, relocation()), await post(website, report(), "k2")]
+    answers.append(await post(website, relocation(**{"gegevens.verhuisdatum": "x"}), "k3"))
+    said = capsys.readouterr()
+    text = said.out + said.err + "".join(a.text + str(a.headers) for a in answers)
+    assert "request_admitted" in text
+    for secret in (SUN, MOON, "Boterdiep", "1011 ab", "1011AB", "zon@", "bank"):
+        assert secret not in text
+
+
+# --- the process ------------------------------------------------------------------------------
+
+
+async def test_the_application_sweeps_while_it_lives_and_closes_what_it_was_given(
+    desk: Desk,
+) -> None:
+    closed = asyncio.Event()
+
+    async def close() -> None:
+        closed.set()
+
+    swept = asyncio.Event()
+
+    class Ends:
+        async def run(self) -> None:
+            swept.set()
+
+    app = create_app(
+        desk.admission,
+        desk.api_keys,
+        desk.status,
+        desk.configuration,
+        desk.gazetteer,
+        sweeper=Ends(),  # type: ignore[arg-type] # a sweeper that ends, which ours never does
+        close=close,
+    )
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://hub") as client:
+        assert (await client.get("/v1/health")).status_code == 200
+        async with app.router.lifespan_context(app):
+            await swept.wait()
+            await asyncio.sleep(0)
+            check_problem(await client.get("/v1/health"), 503, "sweeper_ended")
+            assert not closed.is_set()
+    assert closed.is_set()
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "::", "hub.example"])
+def test_plain_http_off_this_machine_is_refused(host: str) -> None:
+    with pytest.raises(ConfigError, match="HUB_INTAKE_BEHIND_TLS_PROXY"):
+        listen(Settings(intake_host=host, intake_port=0))
+
+
+def test_behind_a_proxy_it_may() -> None:
+    listener = listen(Settings(intake_host="0.0.0.0", intake_port=0, intake_behind_tls_proxy=True))
+    listener.close()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_an_address_in_use_says_so(host: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(ConfigError, match="HUB_INTAKE_PORT"):
+            listen(Settings(intake_host=host, intake_port=port))
+    listen(Settings(intake_host=host, intake_port=0)).close()
