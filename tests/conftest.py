@@ -1,4 +1,7 @@
-"""A desk: admission and intake over a real SQLite file, with a producer that the test holds."""
+"""A desk: admission and intake over a real SQLite file, with a producer that the test holds.
+
+And `kafka`: one real Kafka for all live tests of a session.
+"""
 
 import asyncio
 import copy
@@ -16,6 +19,8 @@ from fastapi import FastAPI
 
 from hub.admission import METADATA, Admission, ApiKeys, Principal, Sweeper
 from hub.admission.rows import AdmissionRow, admissions, find_by_reference
+from hub.broker import Endpoint
+from hub.broker.local import LocalKafka
 from hub.configuration import Client, Configuration, Destination, Limits, Route, RouteTable, Tenant
 from hub.connector import Kind
 from hub.contract import ENVELOPE, Contract
@@ -26,6 +31,7 @@ from hub.gazetteer import Gazetteer
 from hub.intake import create_app
 from hub.keys import KeyFile, KeyStore
 from hub.outcome import Outcome
+from hub.settings import Settings
 from hub.store import Store
 from hub.topics import REQUESTS, QueueName
 
@@ -256,3 +262,12 @@ def desk(make_desk: Callable[[], Desk]) -> Desk:
 @pytest.fixture
 def principal() -> Principal:
     return Principal(AMSTERDAM, "website")
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
+    """Tied: it ends with the test run, however that ends. A test uses topics of its own."""
+    home = tmp_path_factory.mktemp("kafka-home")
+    local = LocalKafka(home, Settings.from_env().cache, tied=True)
+    yield local.start()
+    local.stop()

@@ -1,5 +1,6 @@
 """Administration of a real cluster: topics, trimming, group members, and whether it may be used."""
 
+import re
 import socket
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,7 +14,7 @@ from kafka.admin import ConfigResource, ConfigResourceType, MemberToRemove
 from kafka.errors import KafkaError, OffsetOutOfRangeError, TopicAlreadyExistsError
 
 from hub.errors import BrokerAway, ConfigError
-from hub.topics import CATALOGUE, QUEUE_PREFIX, QueueName, TopicSpec, queue_spec
+from hub.topics import CATALOGUE, QUEUE_PATTERN, QueueName, TopicSpec, queue_spec
 
 _MINUTES_30_DAYS: Final = 30 * 24 * 60
 # Topic settings that lose or reorder accepted events if they differ (rule 10).
@@ -135,17 +136,16 @@ class Admin:
 
     def check_cluster(self) -> list[ClusterProblem]:
         """What would make this cluster lose or reorder accepted events; empty: it may be used."""
-        expected = {spec.name: spec for spec in CATALOGUE}
-        for name in self.topics():
-            if name.startswith(QUEUE_PREFIX):
-                expected[name] = queue_spec(QueueName.from_topic(name))
-        there = [name for name in expected if name in self.topics()]
+        there = self.topics()
+        known = {spec.name: spec for spec in CATALOGUE if spec.name in there}
+        queues = (QueueName.from_topic(name) for name in there if re.fullmatch(QUEUE_PATTERN, name))
+        known |= {queue.topic: queue_spec(queue) for queue in queues}
         return [
             *self._expiring_offsets(),
             *(
                 problem
-                for name, actual in self._configs(ConfigResourceType.TOPIC, there).items()
-                for problem in _differences(expected[name], actual)
+                for name, actual in self._configs(ConfigResourceType.TOPIC, list(known)).items()
+                for problem in _differences(known[name], actual)
             ),
         ]
 
