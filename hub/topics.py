@@ -12,7 +12,8 @@ REQUESTS = "requests"
 OUTCOMES = "outcomes"
 QUARANTINE = "quarantine"
 QUEUE_PREFIX = "deliveries."
-QUEUE_PATTERN = r"^deliveries\.GM\d{4}\.[a-z0-9][a-z0-9-]{0,62}$"
+# Read by Python and by librdkafka, whose POSIX expressions know no \d.
+QUEUE_PATTERN = r"^deliveries\.GM[0-9]{4}\.[a-z0-9][a-z0-9-]{0,62}$"
 
 DESTINATION_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 MUNICIPALITY_CODE = re.compile(r"GM\d{4}")

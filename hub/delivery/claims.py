@@ -1,0 +1,186 @@
+"""What an owner must know of a queue before it takes it: committed offset, log bounds, and from
+where to read back (protocol D3, D4). Every call blocks; failures are BrokerAway."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import admin as kafka_admin
+from confluent_kafka.admin import AdminClient
+
+from hub.broker.clients import client_config
+from hub.delivery.effects import Committed
+from hub.errors import BrokerAway
+from hub.topics import QueueName
+
+READ_BACK_SECONDS: Final = 3600.0
+READ_BACK_RECORDS: Final = 10_000
+"""Protocol D3: a second copy is looked for so far back, and trimming stays behind that."""
+
+_TIMEOUT_SECONDS: Final = 10.0
+_UNTYPED: Final[Any] = kafka_admin
+_EARLIEST: Final = _UNTYPED.OffsetSpec.earliest()
+_LATEST: Final = _UNTYPED.OffsetSpec.latest()
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """First offset in the log, and the one after the last."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A queue that the group has just given us. `read_from`: where reading back begins."""
+
+    queue: QueueName
+    committed: Committed | None
+    bounds: Bounds
+    read_from: int
+
+    @property
+    def damage(self) -> str | None:
+        """Why nobody may deliver from here: records are missing, or what is done is unknown."""
+        start, end = self.bounds.start, self.bounds.end
+        if self.committed is None:
+            if start == 0:
+                return None
+            return f"no committed offset, and the log begins at {start}"
+        watermark = self.committed.watermark
+        if start <= watermark <= end:
+            return None
+        return f"committed offset {watermark} lies outside the log ({start} to {end})"
+
+
+class QueueLogs:
+    """Looks at the logs of queues. One thread at a time."""
+
+    def __init__(
+        self,
+        bootstrap: str,
+        seconds: float = READ_BACK_SECONDS,
+        records: int = READ_BACK_RECORDS,
+    ) -> None:
+        self._config = client_config(bootstrap, "hub-delivery-logs")
+        self._seconds, self._records = seconds, records
+        self._admin: AdminClient | None = None
+
+    def claims(
+        self, consumer: Consumer, partitions: Sequence[TopicPartition]
+    ) -> list[tuple[TopicPartition, Claim]]:
+        """A claim for each partition; committed offsets come through the owner's `consumer`."""
+        if not partitions:
+            return []
+        with _asking("committed offsets"):
+            committed = consumer.committed(list(partitions), _TIMEOUT_SECONDS)
+        found: dict[str, Committed | None] = {}
+        for place in committed:
+            if place.error is not None:
+                raise BrokerAway(f"{place.topic}: committed offset unknown ({place.error.name()})")
+            found[place.topic] = (
+                Committed(place.offset, place.metadata or "") if place.offset >= 0 else None
+            )
+        bounds = self.bounds(list(found))
+        marks = {topic: known.watermark for topic, known in found.items() if known}
+        starts = self.read_back_starts(marks, bounds)
+        return [(place, _claim(place.topic, found, bounds, starts)) for place in partitions]
+
+    def bounds(self, topics: Sequence[str]) -> dict[str, Bounds]:
+        """Where each log begins and ends now."""
+        if self._admin is None:
+            self._admin = AdminClient(dict(self._config))
+        places = [TopicPartition(topic, 0) for topic in topics]
+        found: list[dict[str, int]] = []
+        for spec in (_EARLIEST, _LATEST):
+            with _asking("log bounds"):
+                asked = self._admin.list_offsets(
+                    dict.fromkeys(places, spec), request_timeout=_TIMEOUT_SECONDS
+                )
+                found.append({place.topic: f.result().offset for place, f in asked.items()})
+        start, end = found
+        return {topic: Bounds(start[topic], end[topic]) for topic in topics}
+
+    def read_back_starts(
+        self, watermarks: Mapping[str, int], bounds: Mapping[str, Bounds]
+    ) -> dict[str, int]:
+        """From where to read back, by topic: at least `records`, and all appended in the `seconds`
+        before the record at the watermark, or all that the log still has."""
+        starts = {
+            topic: max(bounds[topic].start, mark - self._records)
+            for topic, mark in watermarks.items()
+        }
+        # Only where the log goes on before that can the time reach further back.
+        deep = {
+            topic: min(mark, bounds[topic].end - 1)
+            for topic, mark in watermarks.items()
+            if bounds[topic].start < starts[topic] <= bounds[topic].end
+        }
+        if deep:
+            for topic, offset in self._since(deep).items():
+                starts[topic] = min(starts[topic], offset)
+        return starts
+
+    def _since(self, offsets: Mapping[str, int]) -> dict[str, int]:
+        """The first offset appended at most `seconds` before the record at each of `offsets`."""
+        consumer = Consumer(
+            {
+                **self._config,
+                "group.id": "hub-delivery-logs",
+                "enable.auto.commit": False,
+                "auto.offset.reset": "error",
+                "fetch.wait.max.ms": 10,
+                "max.partition.fetch.bytes": 1,
+            }
+        )
+        try:
+            with _asking("append times"):
+                appended = self._append_times(consumer, offsets)
+                asked = [
+                    TopicPartition(topic, 0, max(0, at - int(self._seconds * 1000)))
+                    for topic, at in appended.items()
+                ]
+                found = consumer.offsets_for_times(asked, _TIMEOUT_SECONDS)
+        finally:
+            consumer.close()
+        return {place.topic: place.offset for place in found if place.offset >= 0}
+
+    def _append_times(self, consumer: Consumer, offsets: Mapping[str, int]) -> dict[str, int]:
+        consumer.assign([TopicPartition(topic, 0, offset) for topic, offset in offsets.items()])
+        found: dict[str, int] = {}
+        until = time.monotonic() + _TIMEOUT_SECONDS
+        while len(found) < len(offsets):
+            if time.monotonic() > until:
+                raise BrokerAway(f"append times of {len(offsets) - len(found)} queues: no answer")
+            message = consumer.poll(0.1)
+            if message is not None and message.error() is None:
+                found.setdefault(str(message.topic()), message.timestamp()[1])
+        return found
+
+
+def _claim(
+    topic: str,
+    committed: Mapping[str, Committed | None],
+    bounds: Mapping[str, Bounds],
+    starts: Mapping[str, int],
+) -> Claim:
+    found = committed[topic]
+    read_from = starts[topic] if found else bounds[topic].start
+    claim = Claim(QueueName.from_topic(topic), found, bounds[topic], read_from)
+    if claim.damage is None:
+        return claim
+    # Never read: the end is an offset that every log has.
+    return Claim(claim.queue, found, bounds[topic], bounds[topic].end)
+
+
+@contextmanager
+def _asking(what: str) -> Iterator[None]:
+    try:
+        yield
+    except KafkaException as failure:
+        error: Any = failure.args[0]
+        raise BrokerAway(f"{what} of the queues: Kafka does not tell ({error.name()})") from failure

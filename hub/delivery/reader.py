@@ -1,0 +1,387 @@
+"""One thread that makes every call on the Kafka consumer of delivery.
+
+A tight `poll` loop in one thread starves `commit` in another for ever (confluent-kafka), so
+commits, pauses and polls take turns here, and the event loop speaks to this thread through a
+queue. Commits go for all queues in one call, one call under way.
+"""
+
+import asyncio
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
+from typing import Any, Final, Protocol
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from hub.delivery.claims import Claim, QueueLogs
+from hub.errors import BrokerAway, HubError
+from hub.telemetry import logger
+from hub.topics import QUEUE_PATTERN, QueueName
+
+BATCH_RECORDS: Final = 100
+BATCHES_AHEAD: Final = 2
+"""What may still come for a queue after `pause`: BATCH_RECORDS * (BATCHES_AHEAD + 1)."""
+
+_BUSY_SECONDS: Final = 0.005
+_IDLE_SECONDS: Final = 0.05
+_CALM_AFTER_SECONDS: Final = 1.0
+_CLAIM_TRIES: Final = 3
+
+_OVER: Final = frozenset({KafkaError.UNKNOWN_MEMBER_ID})
+_REPLACED: Final = frozenset({KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID})  # noqa: SLF001
+
+
+class Replaced(HubError):
+    """Another process uses our instance id; this consumer is dead. Failure policy: exit 75."""
+
+
+class CommitResult(StrEnum):
+    ACKED = "acked"
+    REFUSED = "refused"
+    """Perhaps not done; the queue may still be ours: try again, the lease is not renewed."""
+    OVER = "over"
+    """The queue is no longer ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A record of a queue; `appended_at` is the broker's, in seconds."""
+
+    queue: QueueName
+    offset: int
+    key: bytes
+    value: bytes
+    appended_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """`owner` and `token` are the caller's, handed back with the result."""
+
+    queue: QueueName
+    owner: object
+    token: int
+    watermark: int
+    metadata: str
+
+
+class Listener(Protocol):
+    """Whom the reader tells, in the event loop, in the order of events."""
+
+    def claimed(self, claims: Sequence[Claim]) -> None:
+        """These queues are ours and paused; `resume` begins at `read_from` of each."""
+
+    def taken(self, records: Sequence[Taken]) -> None: ...
+
+    def committed(self, results: Sequence[tuple[Commit, CommitResult]]) -> None: ...
+
+    def revoking(self, queues: Sequence[QueueName], seconds: float) -> None:
+        """Hand over within `seconds` and call `released` for each; commits still go through."""
+
+    def lost(self, queues: Sequence[QueueName]) -> None:
+        """They are someone else's already; nothing can be committed."""
+
+    def damaged(self, queue: QueueName, problem: str) -> None:
+        """The log has no record where we read: retention or a person has deleted some."""
+
+    def ended(self, error: HubError | None) -> None:
+        """The thread is over; None after `stop`."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Resume:
+    queue: QueueName
+
+
+@dataclass(frozen=True, slots=True)
+class _Pause:
+    queue: QueueName
+
+
+@dataclass(frozen=True, slots=True)
+class _Released:
+    queue: QueueName
+
+
+class _Stop: ...
+
+
+_Request = Commit | _Resume | _Pause | _Released | _Stop
+
+
+class QueueReader:
+    """Reads the queues that the group gives this process. Methods but `run` are for the loop."""
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        logs: QueueLogs,
+        listener: Listener,
+        revoke_seconds: float,
+    ) -> None:
+        self._config = dict(config)
+        self._logs = logs
+        self._listener = listener
+        self._revoke_seconds = revoke_seconds
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._requests: queue.SimpleQueue[_Request] = queue.SimpleQueue()
+        self._inbox: deque[_Request] = deque()
+        self._commits: dict[str, Commit] = {}
+        self._under_way: dict[str, Commit] | None = None
+        self._handing_over: set[QueueName] = set()
+        self._stopping = False
+        self._room = threading.Semaphore(BATCHES_AHEAD)
+        self._active_at = 0.0
+        self._failure: HubError | None = None
+        self.last_poll = time.monotonic()
+        """When the last turn of the poll loop began (protocol F3), by time.monotonic."""
+
+    def start(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        threading.Thread(target=self.run, name="queue-reader", daemon=True).start()
+
+    def commit(self, commit: Commit) -> None:
+        self._requests.put(commit)
+
+    def resume(self, queue_name: QueueName) -> None:
+        self._requests.put(_Resume(queue_name))
+
+    def pause(self, queue_name: QueueName) -> None:
+        self._requests.put(_Pause(queue_name))
+
+    def released(self, queue_name: QueueName) -> None:
+        self._requests.put(_Released(queue_name))
+
+    def stop(self) -> None:
+        """Leave the group without a word (static membership); `ended` tells when it is done."""
+        self._requests.put(_Stop())
+
+    # --- the thread ---------------------------------------------------------------------------
+
+    def run(self) -> None:
+        try:
+            consumer = Consumer(
+                {**self._config, "on_commit": self._on_commit, "error_cb": self._on_error}
+            )
+            try:
+                consumer.subscribe(
+                    [QUEUE_PATTERN],
+                    on_assign=self._on_assign,
+                    on_revoke=self._on_revoke,
+                    on_lost=self._on_lost,
+                )
+                while not self._stopping:
+                    self._turn(consumer)
+            finally:
+                # `close` calls on_revoke once more; there is nothing left to hand over.
+                self._stopping = True
+                consumer.close()
+        except HubError as error:
+            self._tell(self._listener.ended, error)
+        except KafkaException as error:
+            self._tell(self._listener.ended, BrokerAway(f"queue reader: {error.args[0]}"))
+        else:
+            self._tell(self._listener.ended, None)
+
+    def _turn(self, consumer: Consumer) -> None:
+        self._serve(consumer)
+        self._begin_commit(consumer)
+        if not self._room.acquire(blocking=False):
+            # The loop is behind: wait for it, or for a request; heartbeats have their own thread.
+            self._wait_for_request(_BUSY_SECONDS)
+            return
+        records = self._poll(consumer)
+        if records:
+            self._active_at = time.monotonic()
+            self._tell(self._hand_over, records)
+        else:
+            self._room.release()
+        if self._failure is not None:
+            raise self._failure
+
+    def _hand_over(self, records: list[Taken]) -> None:
+        try:
+            self._listener.taken(records)
+        finally:
+            self._room.release()
+
+    def _poll(self, consumer: Consumer) -> list[Taken]:
+        self.last_poll = time.monotonic()
+        calm = self.last_poll - self._active_at > _CALM_AFTER_SECONDS
+        records: list[Taken] = []
+        message = consumer.poll(_IDLE_SECONDS if calm else _BUSY_SECONDS)
+        while message is not None:
+            if (error := message.error()) is not None:
+                self._speak_of(error, message)
+            else:
+                records.append(_taken(message))
+            if len(records) >= BATCH_RECORDS:
+                break
+            message = consumer.poll(0)
+        return records
+
+    def _speak_of(self, error: KafkaError, message: Message) -> None:
+        if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
+            # An offset that the log does not have: no retry brings those records back.
+            name = QueueName.from_topic(str(message.topic()))
+            self._tell(self._listener.damaged, name, f"no record at offset {message.offset()}")
+        else:
+            self._on_error(error)
+
+    def _on_error(self, error: KafkaError) -> None:
+        if error.code() in _REPLACED:
+            self._failure = Replaced(f"this consumer is dead ({error.name()})")
+        elif error.code() != KafkaError._TRANSPORT:  # noqa: SLF001 - librdkafka reconnects
+            logger().warning("kafka_says", error=error.name())
+
+    def _wait_for_request(self, seconds: float) -> None:
+        try:
+            self._inbox.append(self._requests.get(timeout=seconds))
+        except queue.Empty:
+            return
+
+    def _serve(self, consumer: Consumer) -> None:
+        """Do what the loop asked. Several requests for one queue stand in their order."""
+        places: dict[str, Callable[[list[TopicPartition]], None]] = {}
+        while not self._requests.empty():
+            self._inbox.append(self._requests.get())
+        while self._inbox:
+            match self._inbox.popleft():
+                case Commit() as commit:
+                    self._commits[commit.queue.topic] = commit
+                case _Resume(name):
+                    places[name.topic] = consumer.resume
+                case _Pause(name):
+                    places[name.topic] = consumer.pause
+                case _Released(name):
+                    self._handing_over.discard(name)
+                case _Stop():
+                    self._stopping = True
+        for topic, act in places.items():
+            try:
+                act([TopicPartition(topic, 0)])
+            except KafkaException:
+                # Revoked in the meantime: whoever asked hears of that too.
+                logger().debug("queue_not_ours", topic=topic)
+
+    # --- commits ------------------------------------------------------------------------------
+
+    def _begin_commit(self, consumer: Consumer) -> None:
+        if self._under_way is not None or not self._commits:
+            return
+        self._active_at = time.monotonic()
+        self._under_way, self._commits = self._commits, {}
+        try:
+            consumer.commit(offsets=_places(self._under_way), asynchronous=True)
+        except KafkaException as error:
+            self._settle(error.args[0], [])
+
+    def _on_commit(self, error: KafkaError | None, places: list[TopicPartition]) -> None:
+        self._settle(error, places)
+
+    def _settle(self, error: KafkaError | None, places: Sequence[TopicPartition]) -> None:
+        if self._under_way is None:
+            return  # Done again and answered in `_commit_now`.
+        sent, self._under_way = self._under_way, None
+        errors = {place.topic: place.error for place in places}
+        results = []
+        for topic, commit in sent.items():
+            # No word on a topic is no success either.
+            failed = error or errors.get(topic, KafkaError(KafkaError._FAIL))  # noqa: SLF001
+            results.append((commit, self._result(failed)))
+        self._tell(self._listener.committed, results)
+
+    def _result(self, error: KafkaError | None) -> CommitResult:
+        if error is None:
+            return CommitResult.ACKED
+        if error.code() in _REPLACED:
+            self._on_error(error)
+            return CommitResult.OVER
+        return CommitResult.OVER if error.code() in _OVER else CommitResult.REFUSED
+
+    def _commit_now(self, consumer: Consumer) -> None:
+        """Inside a rebalance callback no other callback is served: commit and wait."""
+        # One that was under way is done again, as its answer cannot be heard here.
+        self._under_way = {**(self._under_way or {}), **self._commits}
+        self._commits = {}
+        if not self._under_way:
+            self._under_way = None
+            return
+        try:
+            places = consumer.commit(offsets=_places(self._under_way), asynchronous=False)
+        except KafkaException as error:
+            self._settle(error.args[0], [])
+        else:
+            self._settle(None, places)
+
+    # --- the group ----------------------------------------------------------------------------
+
+    def _on_assign(self, consumer: Consumer, places: list[TopicPartition]) -> None:
+        claims = self._claims(consumer, places)
+        starts = [TopicPartition(p.topic, p.partition, c.read_from) for p, c in claims]
+        consumer.incremental_assign(starts)
+        if starts:
+            consumer.pause(starts)
+            self._tell(self._listener.claimed, [claim for _, claim in claims])
+
+    def _claims(
+        self, consumer: Consumer, places: list[TopicPartition]
+    ) -> list[tuple[TopicPartition, Claim]]:
+        for left in reversed(range(_CLAIM_TRIES)):
+            try:
+                return self._logs.claims(consumer, places)
+            except BrokerAway as error:
+                if not left:
+                    raise
+                logger().warning("claim_again", error=str(error))
+        raise AssertionError("unreachable")
+
+    def _on_revoke(self, consumer: Consumer, places: list[TopicPartition]) -> None:
+        """Hand over: the loop drains these queues and gives their last commits."""
+        names = [QueueName.from_topic(place.topic) for place in places]
+        if self._stopping or not names:
+            return
+        self._handing_over = set(names)
+        self._tell(self._listener.revoking, names, self._revoke_seconds)
+        until = time.monotonic() + self._revoke_seconds + 0.2
+        while self._handing_over and (left := until - time.monotonic()) > 0:
+            self._wait_for_request(min(left, _IDLE_SECONDS))
+            self._serve(consumer)
+            self._commit_now(consumer)
+        self._tell(self._listener.lost, names)
+
+    def _on_lost(self, _consumer: Consumer, places: list[TopicPartition]) -> None:
+        self._tell(self._listener.lost, [QueueName.from_topic(place.topic) for place in places])
+
+    def _tell(self, what: Callable[..., None], *about: Any) -> None:
+        assert self._loop is not None
+        try:
+            self._loop.call_soon_threadsafe(what, *about)
+        except RuntimeError:
+            # The loop is closed: this process is ending and nobody listens.
+            self._stopping = True
+
+
+def _places(commits: Mapping[str, Commit]) -> list[TopicPartition]:
+    return [
+        TopicPartition(topic, 0, commit.watermark, commit.metadata)
+        for topic, commit in commits.items()
+    ]
+
+
+_queue_of = lru_cache(maxsize=10_000)(QueueName.from_topic)
+
+
+def _taken(message: Message) -> Taken:
+    return Taken(
+        _queue_of(str(message.topic())),
+        int(message.offset() or 0),
+        message.key() or b"",
+        message.value() or b"",
+        message.timestamp()[1] / 1000,
+    )
