@@ -11,7 +11,8 @@ import json
 import os
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -97,17 +98,34 @@ class SingleStep:
     def __init__(self, path: Path, poison: tuple[str, int, int] | None) -> None:
         self._path = path
         self._poison = poison
+        self._alone = asyncio.Lock()
 
-    def is_poison(self, record: LogRecord) -> bool:
-        """Whether `record` is the one that killed this process three times, alone in hand."""
-        if (record.topic, record.partition, record.offset) == self._poison:
-            return True
+    @asynccontextmanager
+    async def hold(self, record: LogRecord) -> AsyncIterator[bool]:
+        """`record` alone in hand, whatever agents there are; yields whether it is the named one.
+
+        Failure policy: once it is done, or something that it needs is away, nothing is named, so a
+        death that comes then is held against no record.
+        """
+        place = (record.topic, record.partition, record.offset)
+        async with self._alone:
+            if place == self._poison:
+                yield True
+                return
+            self._name(place)
+            try:
+                yield False
+            except Away:
+                self._path.unlink(missing_ok=True)
+                raise
+            self._path.unlink(missing_ok=True)
+
+    def _name(self, place: tuple[str, int, int]) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("w") as file:
-            json.dump([record.topic, record.partition, record.offset], file)
+            json.dump(place, file)
             file.flush()
             os.fsync(file.fileno())
-        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +150,11 @@ def add_agent(app: faust.App, step: Step, retry_seconds: float, single: SingleSt
     )
 
     async def take(batch: Sequence[LogRecord]) -> None:
-        if single and single.is_poison(batch[0]):
-            await step.quarantine(batch[0])
-        else:
+        if single is None:
             await step.handle(batch)
+            return
+        async with single.hold(batch[0]) as named:
+            await (step.quarantine(batch[0]) if named else step.handle(batch))
 
     async def agent(stream: Any) -> None:
         size = 1 if single else BATCH

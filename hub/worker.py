@@ -62,6 +62,10 @@ def instance_id(group: str, slot: int) -> str:
     return f"{group}-{socket.gethostname()}-{slot}"
 
 
+def _hub_run(child: str, slot: int) -> list[str]:
+    return [sys.executable, "-m", "hub", "run", child, "--slot", str(slot)]
+
+
 @dataclass
 class _Child:
     name: str
@@ -78,16 +82,23 @@ class Supervisor:
     """Starts the children, starts them again when they die, hands their queues over at a stop."""
 
     def __init__(
-        self, home: Path, first_slot: int, remove_members: Callable[[int], None], logs: bool = False
+        self,
+        home: Path,
+        first_slot: int,
+        remove_members: Callable[[int], None],
+        logs: bool = False,
+        argv: Callable[[str, int], list[str]] = _hub_run,
     ) -> None:
         """`remove_members(slot)` takes the dead children out of their Kafka groups.
 
         With `logs` the children write to `<home>/logs/<child>-<slot>.log` and not to our stderr.
+        `argv(child, slot)` is the command of a child.
         """
         self._home = home
         self._slot = Slot(home, first_slot)
         self._remove = remove_members
         self._logs = logs
+        self._argv = argv
         self._log = telemetry.logger().bind(slot=self._slot.number)
         self._children = [_Child(name) for name in CHILDREN]
         self._stopping = False
@@ -122,7 +133,8 @@ class Supervisor:
             return
         code = child.process.poll()
         if code is None:
-            if child.deaths and now - child.started > _HEALTHY_SECONDS:
+            troubled = child.deaths or child.environment
+            if troubled and now - child.started > _HEALTHY_SECONDS:
                 self._forget_deaths(child)
             return
         self._log.warning("child_exited", name=child.name, exit=code, pid=child.process.pid)
@@ -168,10 +180,10 @@ class Supervisor:
 
     def _start(self, child: _Child) -> None:
         environment = {**os.environ, **child.environment, "HUB_PARENT": str(os.getpid())}
-        with suppress(OSError):
-            if "HUB_POISON" not in child.environment:
+        if child.name == WAY:
+            with suppress(OSError):
                 self.in_hand.unlink(missing_ok=True)
-        argv = [sys.executable, "-m", "hub", "run", child.name, "--slot", str(self._slot.number)]
+        argv = self._argv(child.name, self._slot.number)
         output: IO[bytes] | None = None
         if self._logs:
             folder = self._home / "logs"
