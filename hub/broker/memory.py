@@ -26,6 +26,7 @@ class Lack(StrEnum):
     TOPIC_CONFIG = "no retention, no LogAppendTime: a record carries its producer's time"
     TRIMMING = "no DeleteRecords over the wire; MemoryBroker.delete_records in this process"
     LONG_POLL = "a fetch is answered after its whole wait: use `consumer_over` in consumers"
+    METADATA_LIMIT = "commit metadata of any length is taken; Kafka takes 4,095 bytes"
     CAPACITY = "5 MiB per partition, the oldest records go first"
 
 
