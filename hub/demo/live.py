@@ -1,6 +1,7 @@
 """The live demo on a terminal: a stream, a table, and keys that kill things."""
 
 import asyncio
+import os
 import random
 import sys
 import termios
@@ -164,7 +165,10 @@ def _single_keys(press: Callable[[str], None]) -> Iterator[None]:
     terminal = sys.stdin.fileno()
     before = termios.tcgetattr(terminal)
     tty.setcbreak(terminal)
-    loop.add_reader(terminal, lambda: press(sys.stdin.read(1).lower()))
+    # What was typed while everything started was not meant for these keys.
+    termios.tcflush(terminal, termios.TCIFLUSH)
+    # Not sys.stdin.read: it would keep a second key in its buffer, unseen by the loop.
+    loop.add_reader(terminal, lambda: press(os.read(terminal, 1).decode("latin-1").lower()))
     try:
         yield
     finally:
