@@ -9,7 +9,7 @@ from hub.contract import OUTCOME, Contract
 from hub.errors import Poison
 from hub.faults import Faults
 from hub.faust_adapter import SingleStep, Step, add_agent
-from hub.outcome import Outcome, OutcomeKind, StatusStore
+from hub.outcome import Outcome, StatusStore
 from hub.quarantine import Quarantine
 from hub.routing.step import RoutingStep
 from hub.topics import OUTCOMES, REQUESTS, LogRecord
@@ -69,13 +69,13 @@ class _Named:
         self._way = way
 
     async def request(self, record: LogRecord) -> None:
-        """Quarantine it, unless it was routed already: then it would be both (rule 5)."""
+        """Quarantine it, unless anything came of it already: then it would be both (rule 5)."""
         try:
             event_id = self._way.routing.event_id(record)
         except Poison:
             event_id = None
         steps = await self._way.status.asteps(event_id) if event_id else []
-        if not any(step.kind is OutcomeKind.ROUTED for step in steps):
+        if not steps:
             await self._way.routing.refuse(record)
 
     async def outcome(self, record: LogRecord) -> None:
