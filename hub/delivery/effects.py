@@ -55,7 +55,8 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """An open row of `commands`; ids rise with time. Telling one twice does no harm."""
+    """An open row of `commands`. All open ones are told in the order of their ids, again and again
+    if that is easier: telling one twice does no harm."""
 
     command_id: int
     kind: CommandKind
@@ -158,7 +159,8 @@ class Send:
 class Publish:
     """Append to `outcomes`. Answer: `durable` after the ack, or `failed`.
 
-    `parked` as in Send. `attempt` as in Send, so a repeat after a kill has the same record id.
+    `parked` as in Send; if that row is gone by now, it was news only: answer `durable`.
+    `attempt` as in Send, so a repeat after a kill has the same record id.
     """
 
     token: int

@@ -6,9 +6,10 @@ back in their order, and reports each one's end. Not thread-safe: one caller at 
 """
 
 import random
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import ClassVar, Final
 
 from hub.connector import Verdict
 from hub.delivery.effects import (
@@ -65,11 +66,13 @@ class QueueEngine:
     queue then; the next owner starts from what is durable.
     """
 
+    lane_engine: ClassVar[type[LaneEngine]] = LaneEngine
+
     def __init__(self, queue: str, pace: Pace, rng: random.Random) -> None:
         self._queue = queue
         self._pace = pace
         self._outbox = Outbox(rng)
-        self.lanes = LaneEngine(pace, rng, self._outbox, self._done)
+        self.lanes = self.lane_engine(pace, rng, self._outbox, self._done)
         self.state = Owner.CLAIMING
         self.epoch = 0
         self._progress = Progress(0)
@@ -88,6 +91,9 @@ class QueueEngine:
         self._fetching = False
         self._leave_by = _NEVER
         self._rows: list[Row] = []
+        self._orders: deque[Command] = deque()
+        """Told, not yet passed on: they wait for the lease."""
+        self._orders_seen: set[int] = set()
         self._newest_append = 0.0
         self._handed_over_clean = False
         self._does = {
@@ -290,9 +296,11 @@ class QueueEngine:
         return oldest.appended_at if oldest else self._newest_append
 
     def command(self, command: Command, now: float) -> list[Effect]:
-        """Without lease it is ignored: the shell, or the next owner's, tells it again."""
-        if self._leased(now):
-            self.lanes.command(command)
+        """An open command, told in the order of ids: a skip that overtakes a resend which an
+        earlier owner has half done would reject what was applied."""
+        if command.command_id not in self._orders_seen:
+            self._orders_seen.add(command.command_id)
+            self._orders.append(command)
         return self._flush(now)
 
     # --- time and the end ---
@@ -378,6 +386,8 @@ class QueueEngine:
         if self.state is Owner.DRAINING and self._emptied(now):
             self._fire(OwnerEvent.EMPTIED)
         if self._leased(now):
+            while self._orders:
+                self.lanes.command(self._orders.popleft())
             self.lanes.pump(now)
         self._commit_if_due(now)
         self._fetch()

@@ -48,7 +48,6 @@ class LaneEngine:
         self._timers: list[tuple[float, int, Lane, Delivery]] = []
         self._early: dict[str, list[Command]] = {}
         """Commands for a row whose insert is under way."""
-        self._commands: set[int] = set()
         self._lane_does: dict[Do, Callable[[Lane], None]] = {
             Do.TAKE_RECORD: self._take_record,
             Do.START_ROUND: self._start_round,
@@ -132,9 +131,6 @@ class LaneEngine:
 
     def command(self, command: Command) -> None:
         """Failure policy: what cannot be done is closed with the reason, so that none hangs."""
-        if command.command_id in self._commands:
-            return
-        self._commands.add(command.command_id)
         row = self._rows.get(command.event_id)
         if row is not None:
             lane = self._lanes[row.lane]

@@ -41,6 +41,10 @@ class LogRecord:
     result: Result = BEHIND
     attempt: int = FIRST_ROUND
 
+    @property
+    def in_hand(self) -> bool:
+        return self.state is states.Record.HEAD
+
 
 @dataclass(slots=True, eq=False)
 class ParkedRow:
@@ -59,6 +63,10 @@ class ParkedRow:
     doubt_until: float = 0.0
     commands: list[int] = field(default_factory=list)
     """To be closed in the transaction that changes this row."""
+
+    @property
+    def in_hand(self) -> bool:
+        return self.state is states.Row.HEAD
 
     @classmethod
     def of(cls, row: Row, *, covered: bool) -> "ParkedRow":

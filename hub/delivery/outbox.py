@@ -35,7 +35,7 @@ class Outbox:
         self._number = 0
         self._awaited: dict[int, tuple[Write, Callable[[], None], int]] = {}
         self._again: list[tuple[float, int]] = []
-        self._news = 0
+        self._news: dict[int, Callable[[], bool]] = {}
 
     def number(self) -> int:
         """A token or ticket never given before."""
@@ -50,22 +50,20 @@ class Outbox:
         self._awaited[write.token] = (write, then, 0)
         self._effects.append(write)
 
-    def tell(self, news: Publish) -> None:
-        """Append to outcomes something that nothing waits for."""
-        self._news += 1
-        self.begin(news, self._told)
-
-    def _told(self) -> None:
-        self._news -= 1
+    def tell(self, news: Publish, still: Callable[[], bool]) -> None:
+        """Append to outcomes something that nothing waits for; given up once not `still` true."""
+        self._news[news.token] = still
+        self.begin(news, _nothing_waits)
 
     @property
     def awaited(self) -> int:
         """Writes under way that something waits for."""
-        return len(self._awaited) - self._news
+        return len(self._awaited.keys() - self._news.keys())
 
     def durable(self, token: int) -> None:
         """A token not awaited (told twice, or of before we were out) changes nothing."""
         write = self._awaited.pop(token, None)
+        self._news.pop(token, None)
         if write is not None:
             write[1]()
 
@@ -80,6 +78,10 @@ class Outbox:
     def tick(self, now: float) -> None:
         while self._again and self._again[0][0] <= now:
             _, token = heapq.heappop(self._again)
+            still = self._news.get(token)
+            if still is not None and not still():
+                self._awaited.pop(token, None)
+                del self._news[token]
             if token in self._awaited:
                 self._effects.append(self._awaited[token][0])
 
@@ -91,8 +93,12 @@ class Outbox:
         self._awaited.clear()
         self._again.clear()
         self._effects.clear()
-        self._news = 0
+        self._news.clear()
 
     def collect(self) -> list[Effect]:
         effects, self._effects = self._effects, []
         return effects
+
+
+def _nothing_waits() -> None:
+    """News: the lane has gone on."""

@@ -205,6 +205,9 @@ OWNER: Final[Table[Owner, OwnerEvent]] = {
     (_O.DRAINING, _OE.DRAIN): (_O.DRAINING, ()),
     (_O.LEAVING, _OE.DRAIN): (_O.LEAVING, ()),
     (_O.DRAINING, _OE.EMPTIED): (_O.LEAVING, (Do.LAST_COMMIT,)),
+    # Asked for before the hand-over began.
+    (_O.LEAVING, _OE.EPOCH_SET): (_O.LEAVING, ()),
+    (_O.LEAVING, _OE.PARKED_READ): (_O.LEAVING, ()),
     (_O.LEAVING, _OE.COMMITTED): (_O.GONE, (Do.SAY_DRAINED,)),
     (_O.CLAIMING, _OE.UNREADABLE): (_O.STOPPED, (Do.DROP_ALL,)),
     **{(state, _OE.LOST): (_O.GONE, (Do.DROP_ALL,)) for state in Owner if state is not _O.STOPPED},

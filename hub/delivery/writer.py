@@ -41,9 +41,13 @@ class Writer:
         )
 
     def tell(self, source: LogRecord | ParkedRow, result: Result, attempt: int) -> None:
-        """News in `outcomes` that nothing waits for."""
+        """News in `outcomes` that nothing waits for, of a lane's delivery in hand.
+
+        Failure policy: given up when the result is being written, for then the bytes are soon
+        gone. It costs a line of the status page, while Kafka was away.
+        """
         if source.usable:
-            self._outbox.tell(self._publish(source, result, attempt))
+            self._outbox.tell(self._publish(source, result, attempt), lambda: source.in_hand)
 
     def publish(self, source: LogRecord | ParkedRow, attempt: int, then: Then) -> None:
         """The source's result in `outcomes`; what is not usable has no reference to tell."""
