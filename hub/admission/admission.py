@@ -217,7 +217,7 @@ class Admission:
             posted.intake_channel,
             handler,
             bodies,
-            trace or f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01",
+            trace or _new_trace(),
             now,
         )
 
@@ -328,6 +328,11 @@ class Admission:
 
     def _body_mark(self, handler: str, request: Request) -> bytes:
         return self._keys.fingerprint(handler, b"body" + canonical(request))
+
+
+def _new_trace() -> str:
+    random = secrets.token_hex(24)
+    return f"00-{random[:32]}-{random[32:]}-01"
 
 
 def erase_subject(store: Store, keys: KeyStore, tenant: str, subject_ref: str) -> None:

@@ -41,6 +41,20 @@ admissions: Final = sa.Table(
     sa.UniqueConstraint("origin", "client", "key_mark"),
 )
 _IS_PENDING: Final = admissions.c.state == AdmissionState.PENDING.value
+# Built once: building costs more than running.
+_BY_KEY: Final = sa.select(admissions).where(
+    admissions.c.origin == sa.bindparam("origin"),
+    admissions.c.client == sa.bindparam("client"),
+    admissions.c.key_mark == sa.bindparam("key_mark"),
+)
+_BY_REFERENCE: Final = sa.select(admissions).where(
+    admissions.c.reference == sa.bindparam("reference")
+)
+_ACCEPT: Final = (
+    sa.update(admissions)
+    .where(admissions.c.id == sa.bindparam("event_id"))
+    .values(state=AdmissionState.ACCEPTED.value, sealed=None)
+)
 sa.Index(
     "admissions_pending",
     admissions.c.admitted_at,
@@ -82,17 +96,13 @@ class AdmissionRow:
 def find_by_key(
     connection: Connection, origin: str, client: str, key_mark: bytes
 ) -> AdmissionRow | None:
-    mine = (
-        (admissions.c.origin == origin)
-        & (admissions.c.client == client)
-        & (admissions.c.key_mark == key_mark)
-    )
-    return _one(connection, mine)
+    key = {"origin": origin, "client": client, "key_mark": key_mark}
+    return _one(connection.execute(_BY_KEY, key))
 
 
 def find_by_reference(connection: Connection, reference: str) -> AdmissionRow | None:
     """`reference` without dashes."""
-    return _one(connection, admissions.c.reference == reference)
+    return _one(connection.execute(_BY_REFERENCE, {"reference": reference}))
 
 
 def insert(connection: Connection, row: AdmissionRow) -> bool:
@@ -102,11 +112,7 @@ def insert(connection: Connection, row: AdmissionRow) -> bool:
 
 def accept(connection: Connection, event_id: str) -> None:
     """Kafka has it: the sealed bytes go, so erasing a person leaves no copy here."""
-    connection.execute(
-        sa.update(admissions)
-        .where(admissions.c.id == event_id)
-        .values(state=AdmissionState.ACCEPTED.value, sealed=None)
-    )
+    connection.execute(_ACCEPT, {"event_id": event_id})
 
 
 def forget(connection: Connection, tenant: str, subject_ref: str) -> None:
@@ -146,8 +152,8 @@ def take_lease(
 _FIELDS: Final = fields(AdmissionRow)
 
 
-def _one(connection: Connection, which: sa.ColumnElement[bool]) -> AdmissionRow | None:
-    row = connection.execute(sa.select(admissions).where(which)).first()
+def _one(found: sa.CursorResult[Any]) -> AdmissionRow | None:
+    row = found.first()
     return _row(row) if row is not None else None
 
 

@@ -1,7 +1,10 @@
 """Serves the application with uvicorn."""
 
 import ipaddress
+import signal
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import uvicorn
 from fastapi import FastAPI
@@ -29,8 +32,26 @@ def serve(settings: Settings, app: FastAPI) -> None:
         timeout_keep_alive=30,
         timeout_graceful_shutdown=int(settings.produce_timeout_seconds) + 5,
     )
-    logger().info("intake_listening", host=settings.intake_host, port=listener.getsockname()[1])
-    uvicorn.Server(config).run(sockets=[listener])
+    server = uvicorn.Server(config)
+    with _ended_by_signals(server):
+        logger().info("intake_listening", host=settings.intake_host, port=listener.getsockname()[1])
+        server.run(sockets=[listener])
+
+
+@contextmanager
+def _ended_by_signals(server: uvicorn.Server) -> Iterator[None]:
+    """uvicorn handles signals while it runs, and then sends them again to whoever handled them
+    before: by default that is death, before the caller could close anything."""
+
+    def end(_number: int, _frame: object) -> None:
+        server.should_exit = True
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def listen(settings: Settings) -> socket.socket:
@@ -44,12 +65,16 @@ def listen(settings: Settings) -> socket.socket:
         )
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as error:
         raise ConfigError(
             f"{host}:{port} cannot be listened on ({error.strerror}); stop what uses it, or choose "
             "another with HUB_INTAKE_PORT"
         ) from error
+    # Connections inherit it. asyncio sets it only on sockets whose protocol is spelt out, which
+    # this one's is not; without it each answer waits 40 ms for the other side's delayed ACK.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 def _is_loopback(host: str) -> bool:

@@ -2,7 +2,11 @@
 
 import asyncio
 import json
+import re
+import signal
 import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
@@ -556,3 +560,32 @@ def test_an_address_in_use_says_so(host: str) -> None:
         with pytest.raises(ConfigError, match="HUB_INTAKE_PORT"):
             listen(Settings(intake_host=host, intake_port=port))
     listen(Settings(intake_host=host, intake_port=0)).close()
+
+
+def test_answers_do_not_wait_for_acks() -> None:
+    """Without it each answer takes 40 ms more on a kept connection."""
+    with listen(Settings(intake_port=0)) as listener:
+        assert listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+SERVES = """
+from fastapi import FastAPI
+from hub.intake import serve
+from hub.settings import Settings
+
+app = FastAPI()
+serve(Settings(intake_port=0), app)
+print("closed after it", flush=True)
+"""
+
+
+def test_a_signal_ends_it_well_and_leaves_the_caller_time_to_close() -> None:
+    with subprocess.Popen([sys.executable, "-c", SERVES], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        said = process.stdout.readline().decode()
+        port = int(re.search(r"port=(\d+)", said)[1])  # type: ignore[index] # else it fails
+        with socket.create_connection(("127.0.0.1", port)):
+            process.send_signal(signal.SIGTERM)
+        rest = process.stdout.read().decode()
+    assert process.returncode == 0
+    assert "closed after it" in rest
