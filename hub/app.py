@@ -20,7 +20,7 @@ from hub.configuration import Configuration, accept_routes
 from hub.connector import discover
 from hub.contract import Contract
 from hub.delivery.effects import CommandKind
-from hub.delivery.service import DeliveryService
+from hub.delivery.service import DELIVERY_GROUP, DeliveryService
 from hub.delivery.store import METADATA as DELIVERY_TABLES
 from hub.delivery.store import DeliveryStore, ParkedRow
 from hub.errors import ConfigError, Refused
@@ -40,7 +40,6 @@ from hub.topics import CATALOGUE, queue_spec
 from hub.worker import Supervisor, end_with_parent, instance_id
 
 WAY_GROUP: Final = "hub-way"
-DELIVERY_GROUP: Final = "hub-delivery"
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]", "::1")
 
 
