@@ -2,11 +2,6 @@
 
 import asyncio
 import json
-import re
-import signal
-import socket
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
@@ -15,24 +10,17 @@ from typing import Any
 import httpx
 import pytest
 
-from hub.errors import ConfigError, StoreAway
+from hub.errors import StoreAway
 from hub.event import show_reference
-from hub.intake import create_app
 from hub.intake.answers import STEP_WORDS
 from hub.intake.problem import TITLES
-from hub.intake.serving import listen
 from hub.outcome import OutcomeKind, StatusWord, outcome_record_id
-from hub.settings import Settings
 from tests.conftest import (
     AMSTERDAM,
-    BLARICUM,
-    HUIZEN,
-    LAREN,
     MOON,
     ROTTERDAM,
     SUN,
     Desk,
-    changed,
     relocation,
     report,
 )
@@ -276,116 +264,6 @@ async def test_two_keys_are_none(website: httpx.AsyncClient) -> None:
     check_problem(response, 400, "idempotency_key_required")
 
 
-# --- refusals ----------------------------------------------------------------------------------
-
-
-async def test_candidates_are_named_for_the_citizen(website: httpx.AsyncClient) -> None:
-    body = relocation(**{"gegevens.nieuwAdres.postcode": "1261AA"})
-    problem = check_problem(await post(website, body), 400, "municipality_ambiguous")
-    assert {"gemeente": BLARICUM, "naam": "Blaricum"} in problem["kandidaten"]
-    assert problem["invalidParams"][0]["name"] == "gegevens.nieuwAdres.postcode"
-    taken = await post(website, body | {"gemeente": HUIZEN})
-    assert taken.status_code == 202
-
-
-async def test_a_municipality_without_a_route(website: httpx.AsyncClient) -> None:
-    body = relocation(**{"gegevens.nieuwAdres.postcode": "1251AA"})
-    problem = check_problem(await post(website, body), 400, "no_route")
-    assert problem["kandidaten"] == [{"gemeente": LAREN, "naam": "Laren"}]
-
-
-NASTY: list[tuple[str, Any]] = [
-    ("", None),
-    ("", []),
-    ("", CANARY),
-    ("type", CANARY),
-    ("type", None),
-    ("type", ["verhuizing"]),
-    ("gemeente", CANARY),
-    ("gemeente", 363),
-    ("gemeente", "GM٠٣٦٣"),
-    ("aanvrager", CANARY),
-    ("aanvrager", {}),
-    ("aanvrager.bsn", CANARY),
-    ("aanvrager.bsn", 999993653),
-    ("aanvrager.bsn", "٩٩٩٩٩٣٦٥٣"),
-    ("aanvrager.bsn", "000000000"),
-    ("aanvrager.naam", CANARY),
-    ("aanvrager.__proto__", CANARY),
-    ("authenticatie", ...),
-    ("authenticatie.middel", "geen"),
-    ("authenticatie.middel", CANARY),
-    ("authenticatie.niveau", CANARY),
-    ("gegevens", ...),
-    ("gegevens", [CANARY]),
-    ("gegevens.verhuisdatum", CANARY),
-    ("gegevens.verhuisdatum", "2026-02-30"),
-    ("gegevens.verhuisdatum", 0),
-    ("gegevens.verhuisdatum", "2099-01-01"),
-    ("gegevens.vorigAdres", CANARY),
-    ("gegevens.nieuwAdres", None),
-    ("gegevens.nieuwAdres.postcode", CANARY),
-    ("gegevens.nieuwAdres.postcode", "1011"),
-    ("gegevens.nieuwAdres.postcode", "1011AB\n"),
-    ("gegevens.nieuwAdres.huisnummer", CANARY),
-    ("gegevens.nieuwAdres.huisnummer", 0),
-    ("gegevens.nieuwAdres.huisnummer", -1),
-    ("gegevens.nieuwAdres.huisnummer", 1.5),
-    ("gegevens.nieuwAdres.huisnummer", 10**400),
-    ("gegevens.nieuwAdres.huisnummer", True),
-    ("gegevens.nieuwAdres.huisletter", CANARY),
-    ("gegevens.nieuwAdres.huisnummertoevoeging", CANARY),
-    ("gegevens.nieuwAdres.straatnaam", CANARY * 20),
-    ("gegevens.nieuwAdres.straatnaam", f"{CANARY}\u0000"),
-    ("gegevens.nieuwAdres.straatnaam", ""),
-    ("gegevens.nieuwAdres.adresseerbaarObjectIdentificatie", CANARY),
-    ("gegevens.soortBewoning", CANARY),
-    ("gegevens.toestemmingHoofdbewoner", CANARY),
-    ("gegevens.meeverhuizers", CANARY),
-    ("gegevens.meeverhuizers", [CANARY]),
-    ("gegevens.meeverhuizers", [{}] * 2_000),
-    ("gegevens.meeverhuizers.0.bsn", CANARY),
-    ("gegevens.meeverhuizers.0.bsn", SUN),
-    ("gegevens.meeverhuizers.0.relatie", CANARY),
-    ("gegevens.contact.email", CANARY),
-    ("gegevens.contact.telefoon", CANARY),
-    ("gegevens.contact.naam", CANARY * 100),
-    ("bijlagen", CANARY),
-    ("bijlagen", [{"referentie": f"{CANARY}.jpg"}]),
-    ("bijlagen", [None] * 11),
-    (CANARY, 1),
-    (f"gegevens.{CANARY}", {"a": [CANARY]}),
-]
-
-
-@pytest.mark.parametrize(("path", "value"), NASTY)
-async def test_hostile_bodies_get_a_problem_that_repeats_nothing(
-    desk: Desk, website: httpx.AsyncClient, path: str, value: Any
-) -> None:
-    body = changed(relocation(), {path: value}) if path else value
-    response = await post(website, body)
-    problem = check_problem(response, 400)
-    assert problem["code"] in ("invalid_request", "json_invalid")
-    assert (problem["code"] == "invalid_request") == bool(problem.get("invalidParams"))
-    for secret in (CANARY, SUN, MOON, "zon@", "Traceback", "pydantic"):
-        assert secret not in response.text + str(response.headers)
-    assert desk.rows() == []
-
-
-async def test_a_hostile_report_too(website: httpx.AsyncClient) -> None:
-    for changes in (
-        {"gegevens.locatie": {"punt": {"lat": float("nan"), "lon": 5}}},
-        {"gegevens.locatie": {"punt": {"lat": 1e999, "lon": 5}}},
-        {"gegevens.omschrijving": CANARY * 400},
-        {"gegevens.categorie": {"hoofd": CANARY, "sub": "../../etc"}},
-        {"gegevens.tijdstip": CANARY},
-    ):
-        content = json.dumps(report(**changes))
-        response = await website.post(POST, content=content, headers={"Idempotency-Key": "k"})
-        check_problem(response, 400)
-        assert CANARY not in response.text
-
-
 # --- sizes and types -----------------------------------------------------------------------------
 
 
@@ -503,89 +381,3 @@ async def test_logs_and_answers_hold_nothing_personal(
     assert "request_admitted" in text
     for secret in (SUN, MOON, "Boterdiep", "1011 ab", "1011AB", "zon@", "bank"):
         assert secret not in text
-
-
-# --- the process ------------------------------------------------------------------------------
-
-
-async def test_the_application_sweeps_while_it_lives_and_closes_what_it_was_given(
-    desk: Desk,
-) -> None:
-    closed = asyncio.Event()
-
-    async def close() -> None:
-        closed.set()
-
-    swept = asyncio.Event()
-
-    class Ends:
-        async def run(self) -> None:
-            swept.set()
-
-    app = create_app(
-        desk.admission,
-        desk.api_keys,
-        desk.status,
-        desk.configuration,
-        desk.gazetteer,
-        sweeper=Ends(),  # type: ignore[arg-type] # a sweeper that ends, which ours never does
-        close=close,
-    )
-    transport = httpx.ASGITransport(app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://hub") as client:
-        assert (await client.get("/v1/health")).status_code == 200
-        async with app.router.lifespan_context(app):
-            await swept.wait()
-            await asyncio.sleep(0)
-            check_problem(await client.get("/v1/health"), 503, "sweeper_ended")
-            assert not closed.is_set()
-    assert closed.is_set()
-
-
-@pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "::", "hub.example"])
-def test_plain_http_off_this_machine_is_refused(host: str) -> None:
-    with pytest.raises(ConfigError, match="HUB_INTAKE_BEHIND_TLS_PROXY"):
-        listen(Settings(intake_host=host, intake_port=0))
-
-
-def test_behind_a_proxy_it_may() -> None:
-    listener = listen(Settings(intake_host="0.0.0.0", intake_port=0, intake_behind_tls_proxy=True))
-    listener.close()
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-def test_an_address_in_use_says_so(host: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        port = other.getsockname()[1]
-        with pytest.raises(ConfigError, match="HUB_INTAKE_PORT"):
-            listen(Settings(intake_host=host, intake_port=port))
-    listen(Settings(intake_host=host, intake_port=0)).close()
-
-
-def test_answers_do_not_wait_for_acks() -> None:
-    """Without it each answer takes 40 ms more on a kept connection."""
-    with listen(Settings(intake_port=0)) as listener:
-        assert listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-
-
-SERVES = """
-from fastapi import FastAPI
-from hub.intake import serve
-from hub.settings import Settings
-
-app = FastAPI()
-serve(Settings(intake_port=0), app)
-print("closed after it", flush=True)
-"""
-
-
-def test_a_signal_ends_it_well_and_leaves_the_caller_time_to_close() -> None:
-    with subprocess.Popen([sys.executable, "-c", SERVES], stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        said = process.stdout.readline().decode()
-        port = int(re.search(r"port=(\d+)", said)[1])  # type: ignore[index] # else it fails
-        with socket.create_connection(("127.0.0.1", port)):
-            process.send_signal(signal.SIGTERM)
-        rest = process.stdout.read().decode()
-    assert process.returncode == 0
-    assert "closed after it" in rest
