@@ -81,6 +81,10 @@ class Faults:
         marker.write_text(str(os.getpid()))
         os._exit(137)
 
+    def plants(self, point: str) -> bool:
+        """Whether `crash(point)` may end this process; for hooks that cost something."""
+        return point == self._point
+
     def check(self, store: str) -> None:
         """Raise StoreAway while `store` is planted as away."""
         if store == self._store and time.monotonic() < self._away_until:

@@ -13,12 +13,9 @@ from confluent_kafka.admin import AdminClient
 
 from hub.broker.clients import client_config
 from hub.delivery.effects import Committed
+from hub.delivery.progress import READ_BACK_RECORDS, READ_BACK_SECONDS
 from hub.errors import BrokerAway
 from hub.topics import QueueName
-
-READ_BACK_SECONDS: Final = 3600.0
-READ_BACK_RECORDS: Final = 10_000
-"""Protocol D3: a second copy is looked for so far back, and trimming stays behind that."""
 
 _TIMEOUT_SECONDS: Final = 10.0
 _UNTYPED: Final[Any] = kafka_admin

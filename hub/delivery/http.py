@@ -8,7 +8,6 @@ kept-alive connection drops, and it keeps cookies.
 import asyncio
 import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cache
 from http.cookiejar import DefaultCookiePolicy
 from types import SimpleNamespace
@@ -18,22 +17,12 @@ import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
 
+from hub.configuration import Limits
 from hub.connector import HttpAnswer, HttpRequest, Verdict, VerdictKind
 
 _KEEPALIVE_SECONDS: Final = 4.0
 """Below the 5 s after which common servers close an idle connection: a request that meets a
 closing connection has no answer, and then its lane waits for the whole request timeout."""
-
-
-@dataclass(frozen=True, slots=True)
-class HttpLimits:
-    """Bounds of one request to one destination."""
-
-    request_timeout_seconds: float = 30.0
-    """From the first byte of the connection to the last of the answer."""
-    connect_timeout_seconds: float = 1.0
-    """DNS, TCP and TLS together. The lease keeps this much margin: hub/delivery/README.md."""
-    answer_cap_bytes: int = 1_000_000
 
 
 _NEVER_SENT: Final = (
@@ -51,11 +40,15 @@ class HttpClient:
 
     def __init__(
         self,
-        limits: HttpLimits,
+        limits: Limits,
         tls: ssl.SSLContext | None = None,
         on_sent: Callable[[], None] | None = None,
     ) -> None:
-        """`on_sent` is called when a request body has been handed to the socket (crash points)."""
+        """`on_sent` is called when a request body has been handed to the socket (crash points).
+
+        `connect_timeout_seconds` bounds DNS, TCP and TLS together, `request_timeout_seconds`
+        everything from there to the last byte of the answer.
+        """
         self._limits = limits
         context = tls or _default_tls()
         session = aiohttp.ClientSession(

@@ -136,13 +136,12 @@ class DeliveryStore:
                 PARKED.c.reason,
                 PARKED.c.attempt,
                 PARKED.c.usable,
+                PARKED.c.code,
             )
             rows = connection.execute(
                 sa.select(*columns).where(PARKED.c.queue == queue).order_by(PARKED.c.queue_offset)
             )
-            return [
-                Row(r[0], r[1], r[2], ParkReason(r[3]) if r[3] else None, r[4], r[5]) for r in rows
-            ]
+            return [Row(r[0], r[1], r[2], ParkReason(r[3]) if r[3] else None, *r[4:]) for r in rows]
 
         return await self._store.aread(work)
 

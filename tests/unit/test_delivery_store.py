@@ -35,7 +35,7 @@ def delivery(store: Store) -> DeliveryStore:
 
 
 def row(name: str, offset: int, reason: ParkReason | None = ParkReason.RECORD) -> Row:
-    return Row(name, offset, "lane", reason, 1)
+    return Row(name, offset, "lane", reason, 1, code="http_400")
 
 
 async def insert(delivery: DeliveryStore, epoch: int, *rows: Row, queue: str = QUEUE) -> None:
@@ -114,7 +114,9 @@ async def test_a_command_is_closed_in_the_transaction_of_its_row(
     results = store.read(lambda c: dict(c.execute(COMMANDS.select()).fetchall()[1]._mapping))
     assert results["result"] == "not while it is in doubt"
     assert results["closed_at"] is not None
-    assert await delivery.read_parked(QUEUE, 1) == [Row("b", 4, "lane", ParkReason.IN_DOUBT, 3)]
+    assert await delivery.read_parked(QUEUE, 1) == [
+        Row("b", 4, "lane", ParkReason.IN_DOUBT, 3, code="timeout")
+    ]
 
 
 async def test_a_command_needs_a_parked_row_and_one_place(delivery: DeliveryStore) -> None:

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from hub.configuration import Limits
 from hub.connector import HttpAnswer, HttpRequest, Verdict, VerdictKind
-from hub.delivery.http import HttpClient, HttpLimits
+from hub.delivery.http import HttpClient
 
 Handler = Callable[["Peer"], Awaitable[None]]
-PATIENT = HttpLimits(request_timeout_seconds=20.0, connect_timeout_seconds=5.0)
+PATIENT = Limits(request_timeout_seconds=20.0, connect_timeout_seconds=4.0)
 
 
 class Peer:
@@ -77,7 +78,7 @@ async def serving(handler: Handler, tls: ssl.SSLContext | None = None) -> AsyncI
 
 @contextlib.asynccontextmanager
 async def client_with(
-    limits: HttpLimits = PATIENT,
+    limits: Limits = PATIENT,
     tls: ssl.SSLContext | None = None,
     on_sent: Callable[[], None] | None = None,
 ) -> AsyncIterator[HttpClient]:
@@ -175,7 +176,7 @@ async def test_no_connection_in_time_was_not_sent() -> None:
             waiting = stack.enter_context(socket.socket())
             waiting.setblocking(False)
             waiting.connect_ex(full.getsockname())
-        limits = HttpLimits(request_timeout_seconds=20.0, connect_timeout_seconds=0.1)
+        limits = Limits(request_timeout_seconds=20.0, connect_timeout_seconds=0.1)
         url = f"http://127.0.0.1:{full.getsockname()[1]}/"
         async with client_with(limits) as client:
             got = verdict_of(await client.send(HttpRequest("POST", url, {}, b"x"), {}))
@@ -218,7 +219,7 @@ async def test_the_total_timeout_holds_while_bytes_of_the_head_trickle_in() -> N
             await peer.say(bytes([byte]))
             await asyncio.sleep(0.05)
 
-    limits = HttpLimits(request_timeout_seconds=0.3)
+    limits = Limits(request_timeout_seconds=0.3)
     async with serving(handler) as server, client_with(limits) as client:
         got = verdict_of(await client.send(HttpRequest("POST", server.url, {}, b"x"), {}))
     assert (got.kind, got.code) == (VerdictKind.NO_ANSWER, "timeout")
@@ -239,7 +240,7 @@ async def test_an_answer_too_slow_behind_its_status_keeps_what_came() -> None:
         await peer.say(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\npart")
         await asyncio.sleep(60)
 
-    limits = HttpLimits(request_timeout_seconds=0.5)
+    limits = Limits(request_timeout_seconds=0.5)
     async with serving(handler) as server, client_with(limits) as client:
         got = answer_of(await client.send(HttpRequest("POST", server.url, {}, b"x"), {}))
     assert (got.status, got.body) == (200, b"part")
@@ -255,7 +256,7 @@ async def test_a_huge_answer_is_cut_at_the_cap_and_not_read_on() -> None:
             await peer.say(b"x" * 65536)
             written += 65536
 
-    limits = HttpLimits(request_timeout_seconds=20.0, answer_cap_bytes=100_000)
+    limits = Limits(request_timeout_seconds=20.0, answer_cap_bytes=100_000)
     async with serving(handler) as server, client_with(limits) as client:
         got = answer_of(await client.send(HttpRequest("POST", server.url, {}, b"x"), {}))
     assert len(got.body) == 100_000
