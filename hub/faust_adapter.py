@@ -216,6 +216,7 @@ def _trace(error: Exception) -> str:
 
 def run(app: faust.App) -> None:
     """Run until SIGTERM or SIGINT; does not return (exits the process)."""
-    faust.Worker(
-        app, loglevel="WARNING", quiet=True, redirect_stdouts=False
-    ).execute_from_commandline()
+    worker = faust.Worker(app, loglevel="WARNING", quiet=True, redirect_stdouts=False)
+    # It writes cursor codes into lines of our log, whatever the level and terminal or not.
+    worker.spinner = None
+    worker.execute_from_commandline()
