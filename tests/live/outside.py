@@ -143,7 +143,7 @@ class Outside:
         with self._log.open("rb") as log:
             log.seek(self._logged)
             lines = [line for line in log.read().splitlines() if b'"child_exited"' in line]
-        said = [json.loads(line) for line in lines]
+        said = [json.loads(line[line.index(b"{") :]) for line in lines]
         return [ChildExit(each["name"], each["exit"], each["pid"]) for each in said]
 
     def quarantined(self) -> int:
