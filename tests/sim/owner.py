@@ -49,6 +49,8 @@ class SimOwner:
         self.alive = True
         self.cut_off = False
         """From the broker; store and back-office still answer."""
+        self.silent = False
+        """Its poll loop hangs; commits, from another thread, go on."""
         self.engine = make("GM0000/sim", PACE, random.Random(world.rng.random()))
         self._on_gone = on_gone
         self._thaw_at = 0.0
@@ -123,7 +125,8 @@ class SimOwner:
 
     def _tell(self, told: Callable[..., list[Effect]], *args: Any) -> None:
         """Give the engine an input and begin what it asks for."""
-        self.engine.polled(self.world.now)
+        if not self.silent:
+            self.engine.polled(self.world.now)
         for effect in told(*args, self.world.now):
             if not self.alive:
                 return

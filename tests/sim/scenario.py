@@ -8,7 +8,7 @@ from hub.delivery.effects import Command, CommandKind, Row
 from hub.delivery.engine import QueueEngine
 from hub.delivery.states import NoSuchTransition
 from tests.sim.owner import SimOwner
-from tests.sim.world import NEVER, SESSION, Plan, World
+from tests.sim.world import LONGEST_POLL, NEVER, SESSION, Plan, World
 
 KILLS_A_SEED = 20
 MOODS = ("refusing", "failing", "throttling", "credentials", "hanging", "slow")
@@ -126,7 +126,7 @@ class Scenario:
             plan.bad_until = self.world.now + rng.choice((1.0, 3.0, 10.0, NEVER))
         elif fate < 0.055:
             plan.failing = True
-        elif fate < 0.06:
+        elif fate < 0.065:
             plan.deaf = True
         elif fate < 0.09:
             plan.rejected = True
@@ -209,6 +209,10 @@ class Scenario:
             seconds = self._rng.uniform(0.2, 8.0)
             owner.drain(seconds)
             world.after(seconds + SESSION, self._gave_no_answer, owner)
+        elif blow < 0.85:
+            world.counts["silences"] += 1
+            owner.silent = True
+            world.after(LONGEST_POLL, self._give_away, owner)
         elif blow < 0.92:
             world.counts["freezes"] += 1
             owner.freeze(self._rng.uniform(0.5, 12.0))
@@ -222,6 +226,11 @@ class Scenario:
     def _silence(self) -> float:
         """Until the broker gives the queue to another: the session counts from the last contact."""
         return max(0.0, self.world.last_contact + SESSION - self.world.now) + 0.01
+
+    def _give_away(self, owner: SimOwner) -> None:
+        """The owner is alive and does not know."""
+        if self.world.owner is owner and owner.alive:
+            self._new_owner()
 
     def _oust_if_silent(self, owner: SimOwner) -> None:
         if self.world.owner is not owner or not owner.alive:

@@ -19,6 +19,7 @@ from hub.outcome import FINAL, OutcomeKind
 PACE = Pace(
     concurrency=4,
     request_timeout=3.0,
+    poll_silence=3.0,
     backoff=0.2,
     backoff_cap=4.0,
     pause=0.2,
@@ -26,6 +27,8 @@ PACE = Pace(
     retry_after_cap=5.0,
 )
 SESSION = 6.0
+LONGEST_POLL = 4.0
+"""`max.poll.interval.ms`: a poll loop silent for longer loses the queue, whatever it commits."""
 NEVER = float("inf")
 
 
@@ -78,6 +81,7 @@ class World:
         self.last_contact = 0.0
         self.checked: set[int] = set()
         """Offsets that a commit which landed says are done."""
+        self._all_checked = 0
         self.lanes: dict[str, deque[int]] = defaultdict(deque)
         """Of each lane the offsets not checked yet, without second copies."""
         self.outcomes: dict[str, list[tuple[int, float, int, Publish]]] = defaultdict(list)
@@ -136,7 +140,10 @@ class World:
         mark = read_metadata(metadata)
         self.committed = Committed(watermark, metadata)
         self.last_contact = self.now
-        for offset in range(min(watermark + mark.bits.bit_length(), len(self.log))):
+        while self._all_checked in self.checked:
+            self._all_checked += 1
+        end = min(watermark + mark.bits.bit_length(), len(self.log))
+        for offset in range(self._all_checked, end):
             done = offset < watermark or mark.bits >> (offset - watermark) & 1
             if done and offset not in self.checked:
                 self.checked.add(offset)
