@@ -26,6 +26,18 @@ _TIED: Final = (
 )
 
 
+PROMISES: Final[Mapping[str, str]] = {
+    # A mistyped topic must fail, not appear with a partition count nobody chose.
+    "auto.create.topics.enable": "false",
+    # Rule 10: offsets of a group that stays away must not expire.
+    "offsets.retention.minutes": "2147483647",
+    "group.initial.rebalance.delay.ms": "0",
+    "group.min.session.timeout.ms": "6000",
+    "unclean.leader.election.enable": "false",
+}
+"""What every broker that we configure has in common (decision 6): here, container, compose."""
+
+
 def properties(endpoint: Endpoint, number: int, data: Path) -> Mapping[str, str]:
     """server.properties of broker `number` (from 0); its node id is one higher."""
     me = endpoint.brokers[number]
@@ -33,6 +45,7 @@ def properties(endpoint: Endpoint, number: int, data: Path) -> Mapping[str, str]
     voters = (f"{i}@127.0.0.1:{b.controller_port}" for i, b in enumerate(endpoint.brokers, 1))
     copies, in_sync = str(min(3, count)), str(2 if count >= 3 else 1)
     return {
+        **PROMISES,
         "process.roles": "broker,controller",
         "node.id": str(number + 1),
         "controller.quorum.voters": ",".join(voters),
@@ -42,15 +55,9 @@ def properties(endpoint: Endpoint, number: int, data: Path) -> Mapping[str, str]
         "inter.broker.listener.name": "BROKER",
         "controller.listener.names": "CONTROLLER",
         "log.dirs": str(data),
-        # A mistyped topic must fail, not appear with a partition count nobody chose.
-        "auto.create.topics.enable": "false",
-        # Rule 10: offsets of a group that stays away must not expire.
-        "offsets.retention.minutes": "2147483647",
         # A broker killed and restarted is let in again only after its old session.
         "broker.session.timeout.ms": "4000",
         "broker.heartbeat.interval.ms": "1000",
-        "group.initial.rebalance.delay.ms": "0",
-        "group.min.session.timeout.ms": "6000",
         "default.replication.factor": copies,
         "min.insync.replicas": in_sync,
         "offsets.topic.replication.factor": copies,
@@ -60,7 +67,6 @@ def properties(endpoint: Endpoint, number: int, data: Path) -> Mapping[str, str]
         "transaction.state.log.num.partitions": "3",
         "share.coordinator.state.topic.replication.factor": copies,
         "share.coordinator.state.topic.min.isr": in_sync,
-        "unclean.leader.election.enable": "false",
         "num.network.threads": "2",
         "num.io.threads": "4",
         # The default takes 128 MB of the heap at once, for compaction that we hardly use.

@@ -23,6 +23,7 @@ from confluent_kafka.admin import AdminClient
 
 from hub.broker import Admin, Endpoint, Producer, consumer_config, partition_of
 from hub.broker.clients import client_config
+from hub.broker.containers import container_kafka, docker_answers
 from hub.broker.memory import Lack, MemoryBroker
 from hub.errors import BrokerAway, ConfigError
 from hub.topics import TopicSpec
@@ -212,7 +213,7 @@ def memory() -> Iterator[MemoryBroker]:
 
 
 @pytest.fixture(scope="module")
-def admin(kafka: Endpoint) -> Iterator[Admin]:
+def own_admin(kafka: Endpoint) -> Iterator[Admin]:
     with Admin(kafka.bootstrap) as admin:
         yield admin
 
@@ -279,11 +280,8 @@ class TestMemory(BrokerBehaviour):
             consumer.commit(offsets=[place], asynchronous=False)
 
 
-@pytest.mark.live
-class TestReal(BrokerBehaviour):
-    @pytest.fixture
-    def broker(self, kafka: Endpoint, admin: Admin) -> Broker:
-        return Broker(kafka.bootstrap, admin, {})
+class RealBehaviour(BrokerBehaviour):
+    """What a Kafka does beyond the broker in memory."""
 
     def test_the_time_of_a_record_is_the_brokers(self, broker: Broker) -> None:
         topic = broker.topic()
@@ -306,3 +304,43 @@ class TestReal(BrokerBehaviour):
 
     def test_the_cluster_is_fit_for_the_hub(self, admin: Admin) -> None:
         assert admin.check_cluster() == []
+
+
+@pytest.mark.live
+class TestReal(RealBehaviour):
+    """Our own Kafka."""
+
+    @pytest.fixture
+    def admin(self, own_admin: Admin) -> Admin:
+        return own_admin
+
+    @pytest.fixture
+    def broker(self, kafka: Endpoint, admin: Admin) -> Broker:
+        return Broker(kafka.bootstrap, admin, {})
+
+
+@pytest.fixture(scope="module")
+def container() -> Iterator[str]:
+    if not docker_answers():
+        pytest.skip("Docker does not answer")
+    with container_kafka() as bootstrap:
+        yield bootstrap
+
+
+@pytest.fixture(scope="module")
+def container_admin(container: str) -> Iterator[Admin]:
+    with Admin(container) as admin:
+        yield admin
+
+
+@pytest.mark.live
+class TestContainer(RealBehaviour):
+    """Where Docker answers, and not yet run anywhere."""
+
+    @pytest.fixture
+    def admin(self, container_admin: Admin) -> Admin:
+        return container_admin
+
+    @pytest.fixture
+    def broker(self, container: str, admin: Admin) -> Broker:
+        return Broker(container, admin, {})
