@@ -95,7 +95,10 @@ def delivery(slot: Annotated[int, typer.Option()]) -> None:
 
 @kafka.command("start")
 def kafka_start(
-    brokers: Annotated[int, typer.Option(min=1, max=9, help="One, or three that replicate.")] = 1,
+    brokers: Annotated[
+        int | None,
+        typer.Option(min=1, max=9, help="At the first start: one, or three that replicate."),
+    ] = None,
 ) -> None:
     """Start our own Kafka; where it runs already, say where."""
     with spoken_errors():

@@ -26,7 +26,7 @@ from hub.broker.clients import client_config
 from hub.broker.containers import container_kafka, docker_answers
 from hub.broker.memory import Lack, MemoryBroker
 from hub.errors import BrokerAway, ConfigError
-from hub.topics import TopicSpec
+from hub.topics import QueueName, TopicSpec, queue_spec
 
 METADATA = "1:7:u:" + "A" * (4095 - 6)
 
@@ -301,6 +301,33 @@ class RealBehaviour(BrokerBehaviour):
         with broker.consumer() as consumer, pytest.raises(KafkaException) as refused:
             consumer.commit(offsets=[place], asynchronous=False)
         assert refused.value.args[0].name() == "OFFSET_METADATA_TOO_LARGE"
+
+    def test_a_static_member_that_left_is_removed_and_twice_is_no_error(
+        self, broker: Broker, admin: Admin
+    ) -> None:
+        topic, group = broker.topic(), uuid.uuid4().hex
+        with broker.consumer(group, **{"group.instance.id": f"{group}-0"}) as consumer:
+            consumer.subscribe([topic])
+            until(lambda: consumer.consume(1, 0.1) == [] and consumer.assignment() != [])
+
+        def members() -> list[Any]:
+            return list(admin._kafka.describe_groups([group])[group]["members"])
+
+        assert len(members()) == 1, "close() alone keeps a static member for the whole session"
+        for _ in range(2):
+            admin.remove_group_members(group, [f"{group}-0"])
+            assert members() == []
+
+    def test_a_queue_that_would_lose_records_makes_the_cluster_unfit(self, admin: Admin) -> None:
+        queue = QueueName("GM0000", f"x{uuid.uuid4().hex[:8]}").topic
+        config = {**queue_spec(QueueName("GM0000", "x")).config, "retention.ms": "60000"}
+        admin.ensure_topics([TopicSpec(queue, "k", 1, config)])
+        try:
+            (problem,) = admin.check_cluster()
+        finally:
+            admin._kafka.delete_topics([queue])
+        assert queue in problem.text
+        assert "retention.ms=-1" in problem.remedy
 
     def test_the_cluster_is_fit_for_the_hub(self, admin: Admin) -> None:
         assert admin.check_cluster() == []

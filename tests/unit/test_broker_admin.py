@@ -1,5 +1,7 @@
 """What makes a cluster unfit, and how an absent one is reported."""
 
+import threading
+
 import pytest
 
 from hub.broker.admin import Admin, _differences
@@ -46,6 +48,34 @@ def test_what_cannot_be_read_is_no_proof() -> None:
     problems = list(_differences(QUEUE, {}))
     assert len(problems) == 3
     assert all("not readable" in p.text for p in problems)
+
+
+class Cluster:
+    """kafka-python's admin client of a cluster with one broker."""
+
+    def __init__(self, settings: dict[str, str]) -> None:
+        self.settings = settings
+
+    def describe_topics(self) -> list[dict[str, object]]:
+        return []
+
+    def describe_cluster(self) -> dict[str, object]:
+        return {"brokers": [{"broker_id": 4}]}
+
+    def describe_configs(self, resources: object, config_filter: str) -> dict[str, object]:
+        return {"broker": {"4": {k: {"value": v} for k, v in self.settings.items()}}}
+
+
+@pytest.mark.parametrize(
+    ("minutes", "fit"), [("43200", True), ("43199", False), ("10080", False), (None, False)]
+)
+def test_offsets_that_expire_within_30_days_are_refused(minutes: str | None, fit: bool) -> None:
+    admin = Admin.__new__(Admin)
+    admin._lock = threading.Lock()
+    admin._kafka = Cluster({"offsets.retention.minutes": minutes} if minutes else {})
+    problems = admin.check_cluster()
+    assert (problems == []) is fit
+    assert all("broker 4" in p.text and "2147483647" in p.remedy for p in problems)
 
 
 def test_a_quarantine_is_kept_for_its_own_time() -> None:
