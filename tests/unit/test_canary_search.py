@@ -14,12 +14,15 @@ NUMBER = "123456782"
 
 
 @pytest.mark.parametrize("token", [TOKEN, NUMBER, "1011IB", "Łukasz"])
-@pytest.mark.parametrize("shape", leaks(""))
-@pytest.mark.parametrize("before", range(9))
-def test_a_leak_is_found_wherever_it_begins(token: str, shape: str, before: int) -> None:
-    data = b"\xff" * before + leaks(token)[shape]
-    found = Search({token: "bsn"}).find([("a place", data)])
-    assert {(f.place, f.label) for f in found} == {("a place", "bsn")}
+def test_a_leak_is_found_in_every_shape_wherever_it_begins(token: str) -> None:
+    places = [
+        (f"{shape} behind {before}", b"\xff" * before + data)
+        for shape, data in leaks(token).items()
+        for before in range(9)
+    ]
+    found = Search({token: "bsn"}).find(places)
+    assert {f.place for f in found} == {place for place, _ in places}
+    assert {f.label for f in found} == {"bsn"}
 
 
 @pytest.mark.parametrize("name", shapes(TOKEN))
