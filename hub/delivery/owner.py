@@ -43,6 +43,7 @@ from hub.telemetry import logger
 from hub.topics import OUTCOMES, QueueName
 
 _UNUSABLE: Final = uuid.UUID("5f0a8a52-7d0c-4b57-9f0e-0c1f6f0a4d11")
+_EARLY_RECORDS: Final = 100
 _OVERHEAD_BYTES: Final = 2_000
 """What a held record costs beside its bytes, roughly."""
 
@@ -107,6 +108,9 @@ class QueueOwner:
         self._around = around
         self._held: dict[int, _Held] = {}
         self._next_offset = claim.read_from
+        self._early: list[Taken] | None = []
+        """Records that came before the engine wanted any. Not pausing until then saves a second:
+        librdkafka looks so rarely for partitions that were resumed."""
         self._back_to: int | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -127,6 +131,14 @@ class QueueOwner:
 
     def taken(self, record: Taken) -> None:
         """The next record, from `read_from` on."""
+        if self._early is None:
+            self._take(record)
+            return
+        self._early.append(record)
+        if len(self._early) == _EARLY_RECORDS:
+            self._around.reader.pause(self.queue)
+
+    def _take(self, record: Taken) -> None:
         if self._over or record.offset < self._next_offset:
             return  # Fetched again after a pause.
         if record.offset != self._next_offset:
@@ -205,6 +217,14 @@ class QueueOwner:
             return str(uuid.uuid5(_UNUSABLE, f"{self.queue.topic}|{record.offset}")), None
         return envelope.id, envelope
 
+    def _begin_reading(self, watermark: int) -> None:
+        self._back_to = watermark
+        early, self._early = self._early or [], None
+        self._around.reader.resume(self.queue)
+        self._read_back()
+        for record in early:
+            self._take(record)
+
     def _read_back(self) -> None:
         """Live as soon as the last record before the watermark has been told."""
         if self._back_to is not None and self._next_offset >= self._back_to:
@@ -233,9 +253,7 @@ class QueueOwner:
             case ResumeFetch():
                 self._around.reader.resume(self.queue)
             case ReadBack(watermark):
-                self._back_to = watermark
-                self._around.reader.resume(self.queue)
-                self._read_back()
+                self._begin_reading(watermark)
             case Drained(clean):
                 state = "clean" if clean else "unclean"
                 logger().info("queue_handed_over", queue=self.name, state=state)
@@ -432,4 +450,5 @@ class QueueOwner:
             self._timer.cancel()
             self._timer = None
         self._held.clear()
+        self._early = None
         self.drained.set()

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any, Final, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -74,7 +74,7 @@ class Listener(Protocol):
     """Whom the reader tells, in the event loop, in the order of events."""
 
     def claimed(self, claims: Sequence[Claim]) -> None:
-        """These queues are ours and paused; `resume` begins at `read_from` of each."""
+        """These queues are ours; their records come from `read_from` of each on."""
 
     def taken(self, records: Sequence[Taken]) -> None: ...
 
@@ -94,13 +94,10 @@ class Listener(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _Resume:
+class _Steer:
+    how: Literal["resume", "pause", "seek"]
     queue: QueueName
-
-
-@dataclass(frozen=True, slots=True)
-class _Pause:
-    queue: QueueName
+    offset: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +108,7 @@ class _Released:
 class _Stop: ...
 
 
-_Request = Commit | _Resume | _Pause | _Released | _Stop
+_Request = Commit | _Steer | _Released | _Stop
 
 
 class QueueReader:
@@ -123,11 +120,13 @@ class QueueReader:
         logs: QueueLogs,
         listener: Listener,
         revoke_seconds: float,
+        pattern: str = QUEUE_PATTERN,
     ) -> None:
         self._config = dict(config)
         self._logs = logs
         self._listener = listener
         self._revoke_seconds = revoke_seconds
+        self._pattern = pattern
         self._loop: asyncio.AbstractEventLoop | None = None
         self._requests: queue.SimpleQueue[_Request] = queue.SimpleQueue()
         self._inbox: deque[_Request] = deque()
@@ -149,10 +148,14 @@ class QueueReader:
         self._requests.put(commit)
 
     def resume(self, queue_name: QueueName) -> None:
-        self._requests.put(_Resume(queue_name))
+        self._requests.put(_Steer("resume", queue_name))
 
     def pause(self, queue_name: QueueName) -> None:
-        self._requests.put(_Pause(queue_name))
+        self._requests.put(_Steer("pause", queue_name))
+
+    def rewind(self, queue_name: QueueName, offset: int) -> None:
+        """Read a paused queue again from `offset` on, once it is resumed."""
+        self._requests.put(_Steer("seek", queue_name, offset))
 
     def released(self, queue_name: QueueName) -> None:
         self._requests.put(_Released(queue_name))
@@ -170,7 +173,7 @@ class QueueReader:
             )
             try:
                 consumer.subscribe(
-                    [QUEUE_PATTERN],
+                    [self._pattern],
                     on_assign=self._on_assign,
                     on_revoke=self._on_revoke,
                     on_lost=self._on_lost,
@@ -246,28 +249,19 @@ class QueueReader:
             return
 
     def _serve(self, consumer: Consumer) -> None:
-        """Do what the loop asked. Several requests for one queue stand in their order."""
-        places: dict[str, Callable[[list[TopicPartition]], None]] = {}
+        """Do what the loop asked, in its order."""
         while not self._requests.empty():
             self._inbox.append(self._requests.get())
         while self._inbox:
             match self._inbox.popleft():
                 case Commit() as commit:
                     self._commits[commit.queue.topic] = commit
-                case _Resume(name):
-                    places[name.topic] = consumer.resume
-                case _Pause(name):
-                    places[name.topic] = consumer.pause
+                case _Steer() as steer:
+                    _steer(consumer, steer)
                 case _Released(name):
                     self._handing_over.discard(name)
                 case _Stop():
                     self._stopping = True
-        for topic, act in places.items():
-            try:
-                act([TopicPartition(topic, 0)])
-            except KafkaException:
-                # Revoked in the meantime: whoever asked hears of that too.
-                logger().debug("queue_not_ours", topic=topic)
 
     # --- commits ------------------------------------------------------------------------------
 
@@ -326,7 +320,6 @@ class QueueReader:
         starts = [TopicPartition(p.topic, p.partition, c.read_from) for p, c in claims]
         consumer.incremental_assign(starts)
         if starts:
-            consumer.pause(starts)
             self._tell(self._listener.claimed, [claim for _, claim in claims])
 
     def _claims(
@@ -365,6 +358,20 @@ class QueueReader:
         except RuntimeError:
             # The loop is closed: this process is ending and nobody listens.
             self._stopping = True
+
+
+def _steer(consumer: Consumer, steer: _Steer) -> None:
+    place = TopicPartition(steer.queue.topic, 0, steer.offset)
+    try:
+        if steer.how == "seek":
+            consumer.seek(place)
+        elif steer.how == "pause":
+            consumer.pause([place])
+        else:
+            consumer.resume([place])
+    except KafkaException:
+        # Revoked in the meantime: whoever asked hears of that too.
+        logger().debug("queue_not_ours", topic=place.topic)
 
 
 def _places(commits: Mapping[str, Commit]) -> list[TopicPartition]:

@@ -26,7 +26,7 @@ from hub.faults import Faults
 from hub.keys import KeyStore
 from hub.settings import Settings
 from hub.telemetry import logger
-from hub.topics import QueueName
+from hub.topics import QUEUE_PATTERN, QueueName
 
 DELIVERY_GROUP: Final = "hub-delivery"
 
@@ -60,7 +60,9 @@ class DeliveryService:
         faults: Faults,
         instance_id: str,
         group: str = DELIVERY_GROUP,
+        pattern: str = QUEUE_PATTERN,
     ) -> None:
+        """`pattern` says which queues this group delivers; every other one is somebody else's."""
         self._settings = settings
         self._configuration = configuration
         self._connectors = connectors
@@ -79,6 +81,7 @@ class DeliveryService:
             QueueLogs(bootstrap),
             self,
             settings.drain_seconds,
+            pattern,
         )
         self._around = Surroundings(
             self._reader,
@@ -182,6 +185,7 @@ class DeliveryService:
         try:
             line = self._line(claim.queue)
         except ConfigError as bad:
+            self._reader.pause(claim.queue)
             if loud:
                 logger().error("queue_waits", queue=str(claim.queue), remedy=str(bad))
             return
@@ -213,8 +217,9 @@ class DeliveryService:
         over = {
             "session.timeout.ms": int(self._settings.session_timeout_seconds * 1000),
             "max.poll.interval.ms": int(_MAX_POLL_SECONDS * 1000),
-            # Idle queues ask the broker three times less often; a new record is told at once.
-            "fetch.wait.max.ms": 3000,
+            # A queue that is resumed joins the next fetch, so this is how long it may wait to be
+            # read; 3000 would save some CPU with thousands of idle queues.
+            "fetch.wait.max.ms": 500,
             # Thousands of queues in one process: a little of each, not 100,000 records of one.
             "queued.min.messages": 500,
             "max.partition.fetch.bytes": 1_048_576,
@@ -272,6 +277,9 @@ class DeliveryService:
         if not self._stopping:
             for claim in list(self._waiting.values()):
                 self._take_over(claim, loud=False)
+                if claim.queue in self._owners:
+                    # What came before the pause took hold was dropped.
+                    self._reader.rewind(claim.queue, claim.read_from)
 
     async def _trim(self) -> None:
         marks = {queue.topic: owner.watermark for queue, owner in self._owners.items()}

@@ -120,6 +120,8 @@ class World:
     def __init__(self, folder: Path, bootstrap: str, office: BackOffice) -> None:
         self.bootstrap, self.office = bootstrap, office
         self.group = f"delivery-{uuid.uuid4()}"
+        self.pattern = rf"^deliveries\..*-{self.group[-8:]}$"
+        """This world's queues only: others on the same broker would be shared out with them."""
         self.settings = Settings(home=folder, drain_seconds=1.0)
         self.contract = Contract.load()
         self.admission = Store(self.settings.database_url("admission"), ADMISSION_TABLES)
@@ -134,9 +136,9 @@ class World:
         self.limits = Limits(request_timeout_seconds=5.0)
         self._count = 0
 
-    def queue(self, name: str, municipality_code: str = "GM0363") -> QueueName:
-        """A new queue with a configured destination and a topic."""
-        queue = QueueName(municipality_code, f"{name}-{uuid.uuid4().hex[:8]}")
+    def queue(self, name: str, municipality_code: str = "GM0363", **more: object) -> QueueName:
+        """A new queue with a configured destination; `more` goes to its settings."""
+        queue = QueueName(municipality_code, f"{name}-{self.group[-8:]}")
         settings = {
             "method": "PUT",
             "url": f"{self.office.url}/{queue.topic}/{{envelope.reference}}",
@@ -145,6 +147,7 @@ class World:
                 "number": "{envelope.traceparent}",
                 "bsn": "{parts.0.bsn}",
             },
+            **more,
         }
         self.destinations[queue] = Destination(queue, "rest", Kind.KEY, settings, self.limits)
         return queue
@@ -217,6 +220,7 @@ class World:
             faults=NONE,
             instance_id=f"{self.group}-{slot}",
             group=self.group,
+            pattern=self.pattern,
         )
         running = asyncio.create_task(service.run())
         try:
