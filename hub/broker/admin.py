@@ -11,7 +11,12 @@ from typing import Any, Final, Self
 
 from kafka import KafkaAdminClient, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, MemberToRemove
-from kafka.errors import KafkaError, OffsetOutOfRangeError, TopicAlreadyExistsError
+from kafka.errors import (
+    CoordinatorNotAvailableError,
+    KafkaError,
+    OffsetOutOfRangeError,
+    TopicAlreadyExistsError,
+)
 
 from hub.errors import BrokerAway, ConfigError
 from hub.topics import CATALOGUE, QUEUE_PATTERN, QueueName, TopicSpec, queue_spec
@@ -133,6 +138,19 @@ class Admin:
         for member, error in answer.items():
             if error.__name__ not in _GONE:
                 raise BrokerAway(f"{group}: {member.group_instance_id} stays: {error.__name__}")
+
+    def owned_partitions(self, group: str) -> int:
+        """How many partitions the members of `group` own; 0 while the group is being formed.
+
+        A member that died counts until its session is over.
+        """
+        with self._asking(f"describe {group}"):
+            try:
+                members = self._kafka.describe_groups([group])[group]["members"]
+            except CoordinatorNotAvailableError:
+                return 0
+        assigned = [m["member_assignment"] for m in members if m["member_assignment"]]
+        return sum(len(t["partitions"]) for a in assigned for t in a["assigned_partitions"])
 
     def check_cluster(self) -> list[ClusterProblem]:
         """What would make this cluster lose or reorder accepted events; empty: it may be used."""

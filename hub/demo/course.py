@@ -35,12 +35,12 @@ async def run_course(
     trouble = asyncio.create_task(
         cause_trouble(stack, plan, lambda: len(loader.accepted), posting.done, say)
     )
-    telling = asyncio.create_task(_tell(loader, watch, say))
+    telling = asyncio.create_task(_tell(loader, watch, posting.done, say))
     try:
         await _until_posted(posting, loader, quiet_seconds)
         await trouble
         await asyncio.to_thread(stack.heal)
-        say(f"{len(loader.accepted)} accepted, all healed; {watch.open} still open")
+        say(f"{len(loader.accepted)} accepted, every back-office works; waiting for the last")
         await watch.until_settled(quiet_seconds)
     finally:
         for task in (posting, trouble, telling):
@@ -73,7 +73,12 @@ async def _until_posted(posting: asyncio.Task[None], loader: Loader, quiet_secon
     posting.result()
 
 
-async def _tell(loader: Loader, watch: Watch, say: Callable[[str], None]) -> None:
+async def _tell(
+    loader: Loader, watch: Watch, posted: Callable[[], bool], say: Callable[[str], None]
+) -> None:
+    """A line now and then, so that nobody thinks that it hangs."""
     while True:
         await asyncio.sleep(_SAY_SECONDS)
-        say(f"{len(loader.accepted)} accepted, {watch.open} not yet seen to be final or parked")
+        # The statuses are asked for once all is posted.
+        still = f", {watch.open} not yet seen to be final or parked" if posted() else ""
+        say(f"{len(loader.accepted)} accepted{still}")

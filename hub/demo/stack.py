@@ -15,8 +15,11 @@ from types import TracebackType
 from typing import Final, Self
 
 from hub.admission import METADATA, ApiKeys
+from hub.app import WAY_GROUP
+from hub.broker.admin import Admin
 from hub.broker.kraft import free_ports
 from hub.broker.local import LocalKafka
+from hub.delivery.service import DELIVERY_GROUP
 from hub.demo.guard import Guard
 from hub.demo.installation import Folder, environment, write_configuration
 from hub.demo.journal import Arrival, Decision, JournalReader
@@ -25,13 +28,16 @@ from hub.demo.moods import Command, Mood
 from hub.demo.people import Place, load_places
 from hub.demo.plan import INTAKE, WORKER
 from hub.demo.process import Process
+from hub.demo.requests import DESTINATIONS
 from hub.errors import HubError
 from hub.gazetteer import Gazetteer
 from hub.settings import Settings
 from hub.store import Store
+from hub.topics import CATALOGUE, OUTCOMES, REQUESTS
 
 BROKER: Final = "broker"
-_UP_SECONDS: Final = 60.0
+WAY_TOPICS: Final = (REQUESTS, OUTCOMES)
+_UP_SECONDS: Final = 90.0
 
 Overrides = Mapping[str, Mapping[str, str]]
 """Per process (`intake`, `worker`) what to add to its environment, such as HUB_CRASH_AT."""
@@ -129,6 +135,33 @@ class Stack:
             self.processes[name].start(self._guard, self._overrides.get(name))
         for name in (INTAKE, *self.office_ports):
             self.await_answer(name)
+        self.await_worker()
+
+    def await_worker(self) -> None:
+        """Until a worker owns every queue and the whole way. Raises DemoError when it does not.
+
+        Waited for at the start, so that figures are those of a hub that runs; after a kill the
+        dead one's ownership shows for a session more, and nothing waits.
+        """
+        wanted = {
+            WAY_GROUP: sum(spec.partitions for spec in CATALOGUE if spec.name in WAY_TOPICS),
+            DELIVERY_GROUP: len(DESTINATIONS) * len(self.places),
+        }
+        until = time.monotonic() + _UP_SECONDS
+        with Admin(self.bootstrap) as admin:
+            while any(admin.owned_partitions(g) < count for g, count in wanted.items()):
+                worker = self.processes[WORKER]
+                if not worker.running or time.monotonic() > until:
+                    raise DemoError(f"worker owns too little: {worker.last_words()}")
+                time.sleep(0.1)
+
+    @property
+    def bootstrap(self) -> str:
+        """Of the running Kafka."""
+        endpoint = self._kafka.status()
+        if endpoint is None:
+            raise DemoError("Kafka is not running")
+        return endpoint.bootstrap
 
     def _make_keys(self) -> dict[str, str]:
         websites = [website for place in self.places for website in place.websites]

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
@@ -49,7 +50,7 @@ def rows(
         made, came = decisions.get(place.code, ()), arrivals.get(place.code, ())
         found.append(
             Row(
-                name=f"{place.name} ({place.code})",
+                name=f"{place.name} {place.code}",
                 accepted=posted[place.code],
                 applied=len({d.reference for d in made if d.verdict == APPLIED}),
                 rejected=len({d.reference for d in made if d.verdict == REJECTED}),
@@ -62,9 +63,10 @@ def rows(
 
 def stream_table(found: Sequence[Row]) -> Table:
     """The stream per municipality."""
-    table = Table("Municipality", expand=False)
-    for title in ("Accepted", "Applied", "Rejected", "Parked", "Under way", "Repeats"):
-        table.add_column(title, justify="right")
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table.add_column("Municipality", no_wrap=True)
+    for title in ("Accepted", "Applied", "Rejected", "Parked", "Open", "Repeats"):
+        table.add_column(title, justify="right", no_wrap=True)
     for row in found:
         numbers = (row.accepted, row.applied, row.rejected, row.parked, row.under_way, row.repeats)
         table.add_row(row.name, *(str(number or "") for number in numbers))
