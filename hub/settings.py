@@ -1,12 +1,17 @@
 """Every knob of a process: its unit in its name, its variable `HUB_` + the name in capitals."""
 
+import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hub.errors import ConfigError
+
+INTERNAL: Final = frozenset({"HUB_PARENT", "HUB_SINGLE_STEP", "HUB_POISON", "HUB_FAULT_SINCE"})
+"""Variables between our own processes; nobody sets them by hand."""
 
 
 class Settings(BaseModel):
@@ -51,8 +56,17 @@ class Settings(BaseModel):
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
-        """Read `HUB_*`. Raises ConfigError naming each variable that cannot be used."""
+        """Read `HUB_*`. Raises ConfigError naming each variable that cannot be used.
+
+        A name that is almost one of ours is refused too: read as nothing, it would be a setting
+        that somebody believes in. Other names may be secrets that a destination asks for.
+        """
         fields = {name: f"HUB_{name.upper()}" for name in cls.model_fields}
+        ours = set(fields.values()) | INTERNAL
+        for variable in sorted(v for v in environ if v.startswith("HUB_") and v not in ours):
+            near = difflib.get_close_matches(variable, sorted(fields.values()), 1, 0.85)
+            if near:
+                raise ConfigError(f"{variable}: no such setting; did you mean {near[0]}?")
         values = {name: environ[var] for name, var in fields.items() if environ.get(var)}
         try:
             return cls.model_validate(values)
