@@ -222,7 +222,8 @@ class SimOwner:
     # --- store ---
 
     def _store(self, effect: StoreWrite) -> None:
-        self.world.after(self.world.soon(), self._store_lands, effect)
+        slow = self.world.rng.uniform(0, 2.0) if self.world.store_slow else 0.0
+        self.world.after(self.world.soon() + slow, self._store_lands, effect)
 
     def _store_lands(self, effect: StoreWrite) -> None:
         world = self.world
@@ -256,6 +257,8 @@ class SimOwner:
             case ReadParked():
                 return list(world.rows.values())
             case InsertRow():
+                if effect.row.event_id in world.final:
+                    world.wrong(f"{effect.row.event_id} is parked although final")
                 world.rows.setdefault(effect.row.event_id, effect.row)
                 world.on_parked(effect.row)
             case DeleteRow():

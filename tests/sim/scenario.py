@@ -12,6 +12,7 @@ from tests.sim.world import LONGEST_POLL, NEVER, SESSION, Plan, World
 
 KILLS_A_SEED = 20
 MOODS = ("refusing", "failing", "throttling", "credentials", "hanging", "slow")
+AWAY = ("store_away", "store_slow", "broker_away", "keys_away")
 LONGEST_QUIET = 900.0
 """Seconds of simulated time in which everything must come to rest once faults end."""
 
@@ -164,11 +165,11 @@ class Scenario:
         """Now and then the back-office, the store, Kafka or the key store is away."""
         world, rng = self.world, self._rng
         world.mood = "well"
-        world.store_away = world.broker_away = world.keys_away = False
+        world.store_away = world.store_slow = world.broker_away = world.keys_away = False
         if world.calm:
             return
         if rng.random() < 0.4:
-            what = rng.choice((*MOODS, "store_away", "broker_away", "keys_away"))
+            what = rng.choice((*MOODS, *AWAY))
             world.note(f"weather: {what}")
             if what in MOODS:
                 world.mood = what

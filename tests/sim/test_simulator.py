@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 
 from hub.connector import Verdict, VerdictKind
-from hub.delivery.effects import Effect, ParkReason
+from hub.delivery.effects import Effect, InsertRow, ParkReason
 from hub.delivery.engine import QueueEngine
 from hub.delivery.lane_engine import LaneEngine
 from hub.delivery.lanes import Lane, LogRecord
 from hub.delivery.states import RecordEvent
 from tests.sim.owner import SimOwner
 from tests.sim.scenario import run
+from tests.sim.world import NEVER, Plan, World
 
 CHUNK = 500
 
@@ -162,7 +163,21 @@ class ReadsBackNothing(SimOwner):
         self._tell(self.engine.read_back_done)
 
 
-class StoreWithoutFence(SimOwner):
+class LateRow(SimOwner):
+    """Killed while its first row is on its way to the store, where it comes five seconds late."""
+
+    def _store(self, effect: Any) -> None:
+        if isinstance(effect, InsertRow):
+            self.kill()
+            self.world.after(5.0, self._store_lands, effect)
+        else:
+            super()._store(effect)
+
+    def _lands(self) -> bool:
+        return True
+
+
+class LateRowWithoutFence(LateRow):
     """F2: the store takes writes of an older epoch."""
 
     def _current(self, effect: Any) -> bool:
@@ -200,7 +215,6 @@ def test_a_mistake_in_the_lanes_is_caught(lanes: type[LaneEngine], found: str) -
         (RefusedIsAcked, SimOwner, ""),
         (CleanWhileWaiting, SimOwner, "says clean"),
         (QueueEngine, ReadsBackNothing, "after its done mark"),
-        (QueueEngine, StoreWithoutFence, ""),
     ],
 )
 def test_a_mistake_of_the_owner_is_caught(
@@ -209,6 +223,28 @@ def test_a_mistake_of_the_owner_is_caught(
     report = run(2000, 1, engine, owner, stop_at_first=True)
     assert report.violations
     assert any(found in line for line in report.violations), report.violations
+
+
+@pytest.mark.parametrize(("owner", "refused"), [(LateRow, True), (LateRowWithoutFence, False)])
+def test_a_late_row_of_an_earlier_owner_is_refused(owner: type[SimOwner], refused: bool) -> None:
+    world = World(1)
+    world.calm = True
+    plan = Plan("L0", bad_until=NEVER)
+    world.append("e0", plan)
+    first = owner(world, QueueEngine, "W1", lambda _: None)
+    world.owner = first
+    first.start()
+    while first.alive and world.now < 60.0:
+        world.step()
+    plan.bad_until = 0.0
+    second = SimOwner(world, QueueEngine, "W2", lambda _: None)
+    world.owner = second
+    world.after(0.5, second.start)
+    while world.now < 90.0:
+        world.step()
+    assert "e0" in world.final
+    assert ("e0" not in world.rows) is refused
+    assert (world.violations == []) is refused
 
 
 def test_a_seed_replays_exactly() -> None:

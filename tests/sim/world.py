@@ -95,7 +95,7 @@ class World:
         self.mood = "well"
         self.calm = False
         """No more faults: what is healed by itself, heals."""
-        self.store_away = self.broker_away = self.keys_away = False
+        self.store_away = self.store_slow = self.broker_away = self.keys_away = False
         self.applied: dict[str, float] = {}
         self.in_process: Counter[str] = Counter()
         self.under_way = 0
@@ -168,6 +168,8 @@ class World:
     def publish(self, said: Publish, begun: float) -> None:
         self._number += 1
         self.outcomes[said.event_id].append((said.attempt, begun, self._number, said))
+        if said.kind is OutcomeKind.DELIVERED and not said.parked and said.event_id in self.rows:
+            self.wrong(f"{said.event_id} is delivered from the log although it stands parked")
         if said.kind in FINAL:
             before = self.final.setdefault(said.event_id, said.kind)
             # Erased after it was delivered, told by the owner who found no done mark: both true.
