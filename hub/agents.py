@@ -17,7 +17,7 @@ from hub.topics import OUTCOMES, REQUESTS, LogRecord
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """What the agents need; wired in hub/app.py."""
+    """What the agents need; wired in hub/app/way.py."""
 
     contract: Contract
     routing: RoutingStep

@@ -1,4 +1,7 @@
-"""`hub <noun> <verb>`: the one door for people. Thin: parses, calls, prints."""
+"""`hub <noun> <verb>`: the one door for people. Thin: parses, calls, prints.
+
+Each command imports what it runs, and no more: a worker's child must be up again quickly.
+"""
 
 import json
 import sys
@@ -13,12 +16,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from hub import app as wiring
-from hub import configuration, telemetry
-from hub.broker.local import LocalKafka
-from hub.connector import discover
-from hub.delivery.effects import CommandKind
-from hub.demo.run import run_demo
+from hub import telemetry
 from hub.errors import HubError
 from hub.event import show_reference
 from hub.settings import Settings
@@ -69,28 +67,36 @@ def intake(
     port: Annotated[int | None, typer.Option(help="Default HUB_INTAKE_PORT, else 8080.")] = None,
 ) -> None:
     """The HTTP door: POST /v1/verzoeken, GET /v1/verzoeken/{referentie}."""
+    from hub.app.intake import run_intake
+
     with spoken_errors():
         found = settings("intake")
-        wiring.run_intake(found.model_copy(update={"intake_port": port}) if port else found)
+        run_intake(found.model_copy(update={"intake_port": port}) if port else found)
 
 
 @main_app.command()
 def worker() -> None:
     """Routing, status and delivery, each in a process of its own, started again when it dies."""
+    from hub.app.worker import run_worker
+
     with spoken_errors():
-        raise typer.Exit(wiring.run_worker(settings("worker")))
+        raise typer.Exit(run_worker(settings("worker")))
 
 
 @run.command()
 def way(slot: Annotated[int, typer.Option()]) -> None:
+    from hub.app.way import run_way
+
     with spoken_errors():
-        wiring.run_way(settings("way"), slot)
+        run_way(settings("way"), slot)
 
 
 @run.command()
 def delivery(slot: Annotated[int, typer.Option()]) -> None:
+    from hub.app.delivery import run_delivery
+
     with spoken_errors():
-        raise typer.Exit(wiring.run_delivery(settings("delivery"), slot))
+        raise typer.Exit(run_delivery(settings("delivery"), slot))
 
 
 @kafka.command("start")
@@ -101,6 +107,8 @@ def kafka_start(
     ] = None,
 ) -> None:
     """Start our own Kafka; where it runs already, say where."""
+    from hub.broker.local import LocalKafka
+
     with spoken_errors():
         found = settings("kafka")
         endpoint = LocalKafka.of(found).start(brokers)
@@ -110,6 +118,8 @@ def kafka_start(
 @kafka.command("stop")
 def kafka_stop() -> None:
     """Stop our own Kafka; its data stays."""
+    from hub.broker.local import LocalKafka
+
     with spoken_errors():
         found = settings("kafka")
         LocalKafka.of(found).stop()
@@ -119,6 +129,8 @@ def kafka_stop() -> None:
 @kafka.command("status")
 def kafka_status() -> None:
     """Where our own Kafka runs; exit 1 if it does not."""
+    from hub.broker.local import LocalKafka
+
     with spoken_errors():
         found = settings("kafka")
         endpoint = LocalKafka.of(found).status()
@@ -131,6 +143,9 @@ def kafka_status() -> None:
 @config.command("check")
 def config_check() -> None:
     """Say what is wrong in the configuration: file, line, remedy. Exit 1 if anything is."""
+    from hub import configuration
+    from hub.connector import discover
+
     with spoken_errors():
         found = settings("config")
         problems = configuration.check(found.config, discover())
@@ -144,8 +159,10 @@ def config_check() -> None:
 @main_app.command()
 def status(reference: str) -> None:
     """Every step of one request, by the number that the citizen has."""
+    from hub.app import operators
+
     with spoken_errors():
-        report = wiring.request_report(settings("status"), reference)
+        report = operators.request_report(settings("status"), reference)
         print(f"{show_reference(report.reference)}  {report.status.word}  ({report.handler})")
         table = Table("time", "step", "destination", "attempt", "reason", "code", "text")
         for step in report.outcomes:
@@ -167,8 +184,10 @@ def park_list(
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """What waits for a person: the head of each lane with its reason, and how many behind it."""
+    from hub.app import operators
+
     with spoken_errors():
-        rows = wiring.parked(settings("park"), destination)
+        rows = operators.parked(settings("park"), destination)
         if as_json:
             print(json.dumps([asdict(row) for row in rows], default=str))
             return
@@ -189,8 +208,10 @@ def park_list(
 @park.command("resend")
 def park_resend(event_id: str, by: Annotated[str, typer.Option(help="Who asks.")] = "") -> None:
     """Send a parked delivery again, ahead of the citizen's later ones."""
+    from hub.app import operators
+
     with spoken_errors():
-        wiring.command(settings("park"), CommandKind.RESEND, event_id, "", by)
+        operators.resend(settings("park"), event_id, by)
         print(f"{event_id}: asked; the owner of its queue does it within a second")
 
 
@@ -201,8 +222,10 @@ def park_skip(
     by: Annotated[str, typer.Option(help="Who decides.")] = "",
 ) -> None:
     """Give up a parked delivery: it ends as rejected, and the citizen's later ones go on."""
+    from hub.app import operators
+
     with spoken_errors():
-        wiring.command(settings("park"), CommandKind.SKIP, event_id, reason, by)
+        operators.skip(settings("park"), event_id, reason, by)
         print(f"{event_id}: asked; the owner of its queue does it within a second")
 
 
@@ -213,10 +236,12 @@ def subject_erase(
     municipality: Annotated[str | None, typer.Option(help="With --bsn-stdin: GMxxxx.")] = None,
 ) -> None:
     """Forget a person at one municipality: their key is deleted, what is sealed stays noise."""
+    from hub.app import operators
+
     with spoken_errors():
         found = settings("subject")
         bsn = sys.stdin.readline().strip() if bsn_stdin else None
-        count = wiring.erase(found, reference, bsn, municipality)
+        count = operators.erase(found, reference, bsn, municipality)
         print(f"{count} subject(s) erased; other processes forget within 60 seconds")
 
 
@@ -226,8 +251,10 @@ def apikey_create(
     client: Annotated[str, typer.Option(help="Name of the website; stays when keys change.")],
 ) -> None:
     """Make a key and print it once; only its hash is kept."""
+    from hub.app import operators
+
     with spoken_errors():
-        print(wiring.create_api_key(settings("apikey"), municipality, client))
+        print(operators.create_api_key(settings("apikey"), municipality, client))
 
 
 @main_app.command()
@@ -240,6 +267,8 @@ def demo(
     results: Annotated[Path | None, typer.Option(help="Write figures to this folder.")] = None,
 ) -> None:
     """The main job on a real Kafka, with ten municipalities' back-offices and test persons."""
+    from hub.demo.run import run_demo
+
     with spoken_errors():
         settings("demo")
         raise typer.Exit(run_demo(requests, leave, seed, faults, dedupe is OnOff.ON, results))

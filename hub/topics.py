@@ -15,6 +15,10 @@ QUEUE_PREFIX = "deliveries."
 # Read by Python and by librdkafka, whose POSIX expressions know no \d.
 QUEUE_PATTERN = r"^deliveries\.GM[0-9]{4}\.[a-z0-9][a-z0-9-]{0,62}$"
 
+WAY_GROUP = "hub-way"
+DELIVERY_GROUP = "hub-delivery"
+"""Consumer groups of a worker's two processes."""
+
 DESTINATION_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 MUNICIPALITY_CODE = re.compile(r"GM\d{4}")
 

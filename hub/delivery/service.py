@@ -26,9 +26,7 @@ from hub.faults import Faults
 from hub.keys import KeyStore
 from hub.settings import Settings
 from hub.telemetry import logger
-from hub.topics import QUEUE_PATTERN, QueueName
-
-DELIVERY_GROUP: Final = "hub-delivery"
+from hub.topics import DELIVERY_GROUP, QUEUE_PATTERN, QueueName
 
 EXIT_BUG: Final = 70
 EXIT_AGAIN: Final = 75

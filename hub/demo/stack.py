@@ -15,11 +15,9 @@ from types import TracebackType
 from typing import Final, Self
 
 from hub.admission import METADATA, ApiKeys
-from hub.app import WAY_GROUP
 from hub.broker.admin import Admin
 from hub.broker.kraft import free_ports
 from hub.broker.local import LocalKafka
-from hub.delivery.service import DELIVERY_GROUP
 from hub.demo.guard import Guard
 from hub.demo.installation import Folder, environment, write_configuration
 from hub.demo.journal import Arrival, Decision, JournalReader
@@ -33,7 +31,7 @@ from hub.errors import HubError
 from hub.gazetteer import Gazetteer
 from hub.settings import Settings
 from hub.store import Store
-from hub.topics import CATALOGUE, OUTCOMES, REQUESTS
+from hub.topics import CATALOGUE, DELIVERY_GROUP, OUTCOMES, REQUESTS, WAY_GROUP
 
 BROKER: Final = "broker"
 WAY_TOPICS: Final = (REQUESTS, OUTCOMES)

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from hub import app
 from hub.admission import METADATA
+from hub.app import base, operators
 from hub.errors import ConfigError, Refused
 from hub.faults import Faults
 from hub.keys import KeyFile, KeyStore, SubjectKind
@@ -21,12 +21,12 @@ def test_faults_are_refused_off_loopback(tmp_path: Path, fault: dict[str, str]) 
         home=tmp_path, config=Path("config"), kafka="127.0.0.1:9092,broker.example:9092", **fault
     )
     with pytest.raises(ConfigError, match=r"broker\.example is not this one: unset them"):
-        app.load(settings)
+        base.load(settings)
 
 
 def test_no_faults_no_matter_where(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, config=Path("config"), kafka="broker.example:9092")
-    assert app.load(settings).bootstrap == "broker.example:9092"
+    assert base.load(settings).bootstrap == "broker.example:9092"
 
 
 def test_a_lost_key_file_is_not_made_anew(tmp_path: Path) -> None:
@@ -40,32 +40,32 @@ def test_a_lost_key_file_is_not_made_anew(tmp_path: Path) -> None:
     settings.key_file().unlink()
 
     with pytest.raises(ConfigError, match=r"keys\.json"):
-        app.erase(settings, "46YG-C17J-GGZT-S951-0", None, None)
+        operators.erase(settings, "46YG-C17J-GGZT-S951-0", None, None)
     assert not settings.key_file().exists()
 
 
 def test_erase_wants_one_of_both(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="reference, or --bsn-stdin"):
-        app.erase(Settings(home=tmp_path), None, None, None)
+        operators.erase(Settings(home=tmp_path), None, None, None)
 
 
 def test_an_api_key_needs_a_client_that_the_configuration_names(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, config=Path("config"))
     with pytest.raises(ConfigError, match=r"GM0505\.toml names no client 'webiste'"):
-        app.create_api_key(settings, "GM0505", "webiste")
-    assert app.create_api_key(settings, "GM0505", "website").startswith("hub_live_GM0505_")
+        operators.create_api_key(settings, "GM0505", "webiste")
+    assert operators.create_api_key(settings, "GM0505", "website").startswith("hub_live_GM0505_")
 
 
 def test_a_reference_misread_says_how(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="check character"):
-        app.request_report(Settings(home=tmp_path), "46YG-C17J-GGZT-S951-1")
+        operators.request_report(Settings(home=tmp_path), "46YG-C17J-GGZT-S951-1")
 
 
 def test_every_database_of_a_fresh_home_can_be_made(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
     with ExitStack() as stack:
-        for name, tables in (("admission", METADATA), ("status", app.STATUS_TABLES)):
-            store = app._store(settings, name, tables, stack)
+        for name, tables in (("admission", METADATA), ("status", operators.STATUS_TABLES)):
+            store = base.open_store(settings, name, tables, stack)
             count = store.read(
                 lambda c: c.execute(sa.text("SELECT count(*) FROM sqlite_master")).scalar()
             )
