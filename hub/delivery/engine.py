@@ -383,6 +383,8 @@ class QueueEngine:
     # --- what follows every input ---
 
     def _flush(self, now: float) -> list[Effect]:
+        if self.state in {Owner.GONE, Owner.STOPPED}:
+            return self._outbox.collect()
         if self.state is Owner.DRAINING and self._emptied(now):
             self._fire(OwnerEvent.EMPTIED)
         if self._leased(now):

@@ -304,15 +304,3 @@ def step(table: Table[S, E], state: S, event: E) -> tuple[S, tuple[Do, ...]]:
         raise NoSuchTransition(
             f"{type(state).__name__} {state.value!r} knows no event {event.value!r}"
         ) from None
-
-
-def diagram(name: str) -> str:
-    """One table as a mermaid state diagram."""
-    table = TABLES[name]
-    first = next(iter(table))[0]
-    lines = ["```mermaid", "stateDiagram-v2", f"    [*] --> {first}"]
-    lines += [
-        f"    {state} --> {after}: {event}" + (f" / {', '.join(does)}" if does else "")
-        for (state, event), (after, does) in table.items()
-    ]
-    return "\n".join([*lines, "```"])
