@@ -22,7 +22,7 @@ from hub.delivery.service import DeliveryService
 from hub.delivery.store import METADATA as DELIVERY_TABLES
 from hub.delivery.store import DeliveryStore
 from hub.event import Authentication, Envelope, Part, Payment, mint
-from hub.faults import NONE
+from hub.faults import NONE, Faults
 from hub.keys import KeyFile, KeyStore, SubjectKind
 from hub.outcome import Outcome
 from hub.settings import Settings
@@ -117,9 +117,11 @@ async def back_office() -> AsyncIterator[BackOffice]:
 class World:
     """Everything around delivery, on one bootstrap."""
 
-    def __init__(self, folder: Path, bootstrap: str, office: BackOffice) -> None:
+    def __init__(
+        self, folder: Path, bootstrap: str, office: BackOffice, group: str | None = None
+    ) -> None:
         self.bootstrap, self.office = bootstrap, office
-        self.group = f"delivery-{uuid.uuid4()}"
+        self.group = group or f"delivery-{uuid.uuid4()}"
         self.pattern = rf"^deliveries\..*-{self.group[-8:]}$"
         """This world's queues only: others on the same broker would be shared out with them."""
         self.settings = Settings(home=folder, drain_seconds=1.0)
@@ -138,7 +140,9 @@ class World:
 
     def queue(self, name: str, municipality_code: str = "GM0363", **more: object) -> QueueName:
         """A new queue with a configured destination; `more` goes to its settings."""
-        queue = QueueName(municipality_code, f"{name}-{self.group[-8:]}")
+        return self.deliver_to(QueueName(municipality_code, f"{name}-{self.group[-8:]}"), **more)
+
+    def deliver_to(self, queue: QueueName, **more: object) -> QueueName:
         settings = {
             "method": "PUT",
             "url": f"{self.office.url}/{queue.topic}/{{envelope.reference}}",
@@ -204,11 +208,8 @@ class World:
         await asyncio.gather(*sends)
         return [envelope for envelope, _ in made]
 
-    @contextlib.asynccontextmanager
-    async def delivering(self, slot: int = 0) -> AsyncIterator[DeliveryService]:
-        """A service with a producer of its own, stopped as by SIGTERM."""
-        producer = Producer(self.bootstrap, f"delivery-{slot}", 8.0)
-        service = DeliveryService(
+    def service(self, producer: Producer, slot: int = 0, faults: Faults = NONE) -> DeliveryService:
+        return DeliveryService(
             settings=self.settings,
             configuration=Configuration(RouteTable([]), self.destinations, {}),
             connectors=discover(),
@@ -217,11 +218,17 @@ class World:
             keys=self.keys,
             contract=self.contract,
             producer=producer,
-            faults=NONE,
+            faults=faults,
             instance_id=f"{self.group}-{slot}",
             group=self.group,
             pattern=self.pattern,
         )
+
+    @contextlib.asynccontextmanager
+    async def delivering(self, slot: int = 0) -> AsyncIterator[DeliveryService]:
+        """A service with a producer of its own, stopped as by SIGTERM."""
+        producer = Producer(self.bootstrap, f"delivery-{slot}", 8.0)
+        service = self.service(producer, slot)
         running = asyncio.create_task(service.run())
         try:
             yield service
