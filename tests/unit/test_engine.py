@@ -1,4 +1,4 @@
-"""The engine, sentence by sentence of the delivery protocol: who owns, who may send, what is done."""
+"""Ownership, lease, commits and bounds of a queue, sentence by sentence of the protocol."""
 
 import random
 
@@ -434,7 +434,8 @@ def test_nothing_of_a_finished_lane_stays_in_memory() -> None:
         desk.answer(f"e{i}", DELIVERED)
     desk.wait(0.1)
     lanes = desk.engine.lanes
-    assert not (lanes._lanes or lanes._tickets or lanes._rows or lanes._ready)
-    assert not (desk.engine._held or desk.engine._fresh or desk.engine._held_bytes)
+    left = [lanes._lanes, lanes._tickets, lanes._rows, lanes._ready, lanes._timers]
+    assert [*left, desk.engine._held, desk.engine._fresh] == [{}, {}, {}, {}, [], {}, []]
+    assert desk.engine._held_bytes == 0
     assert isinstance(desk.log[0], CommitOffsets)
     assert len(desk.all_of(Send)) == 50
