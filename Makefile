@@ -4,6 +4,10 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 FIRST := $(shell command -v $(PYTHON) || command -v python3)
 
+UNITS := tests --ignore=tests/house --ignore=tests/sim
+# The databases of tests in memory, where the machine has a place for that; compiled tests are kept.
+IN_MEMORY := $(if $(wildcard /dev/shm/.),PYTEST_DEBUG_TEMPROOT=/dev/shm) PYTHONDONTWRITEBYTECODE=
+
 .PHONY: setup demo test check fast unit live sim bench soak lock clean
 
 setup: $(STAMP)
@@ -19,7 +23,7 @@ $(STAMP): requirements.lock pyproject.toml
 demo: setup
 	$(BIN)/hub demo
 
-test: setup check fast sim live
+test: setup check unit sim live
 
 check: setup
 	$(BIN)/ruff check
@@ -30,8 +34,12 @@ check: setup
 	$(BIN)/hub config check
 	$(BIN)/pytest -q tests/house
 
+# On two cores within 15 seconds, so nothing here starts a process or searches long.
 fast: setup
-	$(BIN)/pytest -q -n 2 -m "not live" tests --ignore=tests/house --ignore=tests/sim
+	$(IN_MEMORY) $(BIN)/pytest -q -n 2 -m "not live and not slow" --brief $(UNITS)
+
+unit: setup
+	$(BIN)/pytest -q -n 2 -m "not live" $(UNITS)
 
 sim: setup
 	$(BIN)/pytest -q tests/sim

@@ -15,7 +15,7 @@ from hub.broker.memory import MemoryBroker
 from hub.contract import ENVELOPE
 from hub.event import Envelope
 from hub.topics import CATALOGUE, REQUESTS
-from tests.conftest import MOON, STAR, SUN, Desk, relocation
+from tests.desk import MOON, STAR, SUN, Desk, relocation
 
 PARTITIONS = next(spec.partitions for spec in CATALOGUE if spec.name == REQUESTS)
 

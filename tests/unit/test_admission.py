@@ -24,7 +24,7 @@ from hub.errors import BrokerAway, Erased, Refused, StoreAway
 from hub.faults import NONE, Faults
 from hub.keys import KeyStore, SubjectKind
 from hub.topics import REQUESTS
-from tests.conftest import (
+from tests.desk import (
     AMSTERDAM,
     BLARICUM,
     HUIZEN,

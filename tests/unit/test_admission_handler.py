@@ -9,7 +9,7 @@ from hub.admission.handler import find_handler
 from hub.admission.reading import AdmissionRequest, read
 from hub.errors import Refused
 from hub.gazetteer import Gazetteer
-from tests.conftest import relocation, report
+from tests.desk import relocation, report
 
 AMSTERDAM, BLARICUM, HUIZEN, EEMNES = "GM0363", "GM0376", "GM0406", "GM0317"
 

@@ -12,7 +12,7 @@ from hub.admission.formats import Rules
 from hub.admission.reading import MAX_FIELDS, AdmissionRequest, canonical, read
 from hub.errors import Refused
 from hub.privacy import passes_eleven_test
-from tests.conftest import RELOCATION_BODY, changed, relocation, report
+from tests.desk import RELOCATION_BODY, changed, relocation, report
 
 CATEGORIES = frozenset({("afval", "grofvuil")})
 

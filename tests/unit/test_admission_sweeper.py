@@ -12,7 +12,7 @@ from hub.admission import AdmissionRequest, Principal
 from hub.admission.rows import AdmissionState
 from hub.errors import BrokerAway, Poison
 from hub.outcome import Outcome, OutcomeKind
-from tests.conftest import AMSTERDAM, Desk, report
+from tests.desk import AMSTERDAM, Desk, report
 
 
 async def leave_pending(desk: Desk, *keys: str) -> None:

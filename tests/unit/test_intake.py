@@ -15,7 +15,7 @@ from hub.event import show_reference
 from hub.intake.answers import STEP_WORDS
 from hub.intake.problem import TITLES
 from hub.outcome import OutcomeKind, StatusWord, outcome_record_id
-from tests.conftest import (
+from tests.desk import (
     AMSTERDAM,
     MOON,
     ROTTERDAM,

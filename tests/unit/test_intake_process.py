@@ -14,7 +14,7 @@ from hub.errors import ConfigError
 from hub.intake import create_app
 from hub.intake.serving import listen
 from hub.settings import Settings
-from tests.conftest import Desk
+from tests.desk import Desk
 from tests.unit.test_intake import check_problem
 
 

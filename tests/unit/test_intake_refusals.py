@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.conftest import BLARICUM, HUIZEN, LAREN, MOON, SUN, Desk, changed, relocation, report
+from tests.desk import BLARICUM, HUIZEN, LAREN, MOON, SUN, Desk, changed, relocation, report
 from tests.unit.test_intake import CANARY, POST, check_problem, post, website
 
 __all__ = ["website"]  # a fixture
