@@ -120,8 +120,8 @@ def test_without_keys_intake_says_so_and_lanes_wait(
         assert min(came) >= back_at - 1, "opened without a key"
         assert verdict.repeats == 0
         assert outside.child_exits() == [], "waiting is no reason to end"
-        rounds = _rounds(stack, sorted(waited))
-        assert rounds <= {(OutcomeKind.ROUTED, 0), (OutcomeKind.DELIVERED, 1)}, "burnt"
+        first = {(OutcomeKind.ROUTED, 0), (OutcomeKind.WAITING, 1), (OutcomeKind.DELIVERED, 1)}
+        assert _rounds(stack, sorted(waited)) <= first, "an attempt was burnt"
         assert outside.quarantined() == 0
         _FIGURES["keys"] = _figures(outside, verdict, KEYS_AWAY_SECONDS)
 
