@@ -227,7 +227,7 @@ PATHS = (
 )  # fmt: skip
 
 
-@settings(max_examples=200)
+@settings(max_examples=2 * settings.default.max_examples)
 @given(path=st.sampled_from(PATHS), value=JSON)
 def test_any_value_anywhere_is_read_or_refused(path: str, value: Any) -> None:
     body = changed(RELOCATION_BODY, {path: value})

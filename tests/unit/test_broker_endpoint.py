@@ -59,6 +59,7 @@ def test_a_later_owner_of_the_pid_is_not_ours() -> None:
     assert not replace(broker, started="1").alive()
 
 
+@pytest.mark.slow
 def test_a_dead_child_is_gone_at_once() -> None:
     """Also before anybody has waited for it: a zombie answers no one."""
     child = os.posix_spawn(sys.executable, [sys.executable, "-c", "input()"], os.environ)
@@ -68,6 +69,7 @@ def test_a_dead_child_is_gone_at_once() -> None:
     assert process_start(child) is None
 
 
+@pytest.mark.slow
 def test_a_dead_child_of_somebody_else_is_gone_too() -> None:
     script = (
         "import os, sys; pid = os.fork()\n"

@@ -1,6 +1,6 @@
 import tomllib
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.configuration.locate import Lines
@@ -55,7 +55,6 @@ def test_lines_of_keys_and_tables() -> None:
     assert {path: lines.of(path) for path in places} == places
 
 
-@settings(deadline=None)
 @given(st.text(alphabet="ab.=[]{}\"'#\\\n ,1", max_size=60))
 def test_lines_never_fail_on_what_toml_takes(text: str) -> None:
     try:

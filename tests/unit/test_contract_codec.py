@@ -300,14 +300,14 @@ SAMPLES = (
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=4 * settings.default.max_examples)
 @given(st.integers(1, 6), st.binary(max_size=400))
 @example(1, b"\x00" * 100)
 def test_any_bytes_behind_a_known_id(schema_id: int, body: bytes) -> None:
     _decodes_or_poison(b"\x00" + schema_id.to_bytes(4, "big") + body)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=2 * settings.default.max_examples)
 @given(st.binary(max_size=60))
 def test_any_bytes(data: bytes) -> None:
     _decodes_or_poison(data)

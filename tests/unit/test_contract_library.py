@@ -205,7 +205,7 @@ def test_a_record_of_an_older_version_is_read_as_the_newest(tmp_path: Path) -> N
         old.decode(new.encode(NAME, {"count": 3}))
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=st.binary(max_size=60))
 def test_any_bytes_of_an_older_version(tmp_path: Path, body: bytes) -> None:
     if not (tmp_path / "ids.lock").exists():
@@ -224,6 +224,7 @@ def test_an_incompatible_version_is_a_fault(tmp_path: Path) -> None:
     assert f"{tmp_path}/thing.v2.avsc:1: v1 to v2: {NAME}.count: int became long" in fault
 
 
+@pytest.mark.slow
 def test_a_released_line_cannot_be_rewritten(tmp_path: Path) -> None:
     if shutil.which("git") is None:
         pytest.skip("no git here")
@@ -293,7 +294,10 @@ ANYTHING = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=2 * settings.default.max_examples,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(record=ANYTHING)
 def test_whatever_is_encoded_comes_back_equal(tmp_path: Path, record: dict[str, Any]) -> None:
     if not (tmp_path / "ids.lock").exists():

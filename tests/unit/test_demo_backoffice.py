@@ -176,6 +176,7 @@ async def _until_up(session: aiohttp.ClientSession, url: str) -> None:
     raise AssertionError("the back-office did not come up")
 
 
+@pytest.mark.slow
 async def test_in_its_own_process_it_remembers_across_a_crash(tmp_path: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

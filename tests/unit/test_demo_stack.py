@@ -87,6 +87,7 @@ def test_processes_get_nothing_of_the_callers_installation(
 SLEEPER = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
 
 
+@pytest.mark.slow
 def test_a_process_is_killed_started_again_and_stopped(tmp_path: Path) -> None:
     guard = Guard()
     process = Process("sleeper", SLEEPER, os.environ, tmp_path / "sleeper.log")
@@ -109,6 +110,7 @@ def test_a_process_is_killed_started_again_and_stopped(tmp_path: Path) -> None:
         guard.close()
 
 
+@pytest.mark.slow
 def test_the_guard_ends_what_a_killed_demo_left(tmp_path: Path) -> None:
     demo = (
         "import os, pathlib, sys, time\n"
@@ -149,6 +151,7 @@ def test_the_guard_ends_what_a_killed_demo_left(tmp_path: Path) -> None:
         os.close(guard_fd)
 
 
+@pytest.mark.slow
 def test_the_guard_spares_a_later_owner_of_a_pid() -> None:
     child = subprocess.Popen(SLEEPER, stdout=subprocess.DEVNULL)
     try:

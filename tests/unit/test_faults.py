@@ -36,6 +36,7 @@ def walk(crash_at: str, home: Path) -> tuple[int, list[str]]:
     return done.returncode, done.stdout.split()
 
 
+@pytest.mark.slow
 def test_a_planted_point_ends_the_process_once_per_home(tmp_path: Path) -> None:
     assert walk(POINT, tmp_path) == (137, ["0"])
     assert (tmp_path / "crashed" / POINT).read_text().isdigit()
@@ -43,10 +44,12 @@ def test_a_planted_point_ends_the_process_once_per_home(tmp_path: Path) -> None:
     assert walk(POINT, tmp_path / "another") == (137, ["0"])
 
 
+@pytest.mark.slow
 def test_the_pass_is_counted(tmp_path: Path) -> None:
     assert walk(f"{POINT}:3", tmp_path) == (137, ["0", "1", "2"])
 
 
+@pytest.mark.slow
 def test_a_pass_never_reached_leaves_no_marker(tmp_path: Path) -> None:
     assert walk(f"{POINT}:4", tmp_path) == (0, ["0", "1", "2"])
     assert not (tmp_path / "crashed").exists()

@@ -89,6 +89,7 @@ print("closed after it", flush=True)
 """
 
 
+@pytest.mark.slow
 def test_a_signal_ends_it_well_and_leaves_the_caller_time_to_close() -> None:
     with subprocess.Popen([sys.executable, "-c", SERVES], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None

@@ -129,6 +129,7 @@ store.close()
 """
 
 
+@pytest.mark.slow
 def test_first_requests_at_once_in_two_processes_get_one_subject(
     world: World, tmp_path: Path
 ) -> None:
@@ -174,9 +175,7 @@ def test_tables_and_locks_are_postgresql_too() -> None:
 # Seals
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(plaintext=st.binary(max_size=2000), place=st.floats(0, 1, exclude_max=True), data=st.data())
 def test_what_is_sealed_opens_and_nothing_altered_does(
     world: World, plaintext: bytes, place: float, data: st.DataObject

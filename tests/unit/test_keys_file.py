@@ -74,6 +74,7 @@ print(file.id_key.hex())
 """
 
 
+@pytest.mark.slow
 def test_processes_that_add_at_once_lose_nothing(path: Path) -> None:
     children = [
         subprocess.Popen(

@@ -343,3 +343,15 @@ def test_news_that_kafka_did_not_take_is_dropped_once_the_result_is_being_writte
     desk.release()
     desk.wait(10.0)
     assert desk.said("a") == [OutcomeKind.WAITING, OutcomeKind.DELIVERED]
+
+
+def test_a_row_stands_until_all_that_is_told_of_it_is_acked() -> None:
+    desk = parked_lane()
+    desk.hold(Publish)
+    desk.order(7, RESEND, "a")
+    desk.answer("a", DELIVERED)
+    resumed, delivered = desk.waiting
+    desk.do(desk.engine.durable(delivered.token, desk.now))
+    assert not desk.all_of(DeleteRow)
+    desk.do(desk.engine.failed(resumed.token, desk.now))
+    assert [delete.event_id for delete in desk.all_of(DeleteRow)] == ["a"]

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.contract import OUTCOME, Contract
@@ -175,7 +175,6 @@ outcomes = st.one_of(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(outcomes, max_size=10), st.data())
 def test_neither_order_nor_repeats_matter(steps: list[Outcome], data: st.DataObject) -> None:
     again = steps + data.draw(
@@ -184,7 +183,6 @@ def test_neither_order_nor_repeats_matter(steps: list[Outcome], data: st.DataObj
     assert fold(data.draw(st.permutations(again))) == fold(steps)
 
 
-@settings(deadline=None)
 @given(st.lists(outcomes, max_size=10))
 def test_final_means_every_routed_delivery_is_final(steps: list[Outcome]) -> None:
     status = fold(steps)

@@ -1,7 +1,7 @@
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.errors import Away, Refused
@@ -93,7 +93,6 @@ def test_a_row_counts_from_its_very_moment_on() -> None:
     assert table.choose(RELOCATION, "GM0505", day(1)) is not None
 
 
-@settings(deadline=None)
 @given(tables, moments)
 def test_choice_is_what_the_decision_says(rows: list[Route], at: datetime) -> None:
     """Greatest (valid_from, line) not after `at`; the exact handler before `*`."""
@@ -115,7 +114,6 @@ def outcome(envelope: Envelope, table: RouteTable) -> tuple[QueueName, ...] | st
         return refused.code
 
 
-@settings(deadline=None)
 @given(tables, tables, moments)
 def test_appending_any_rows_changes_no_request_admitted_before(
     before: list[Route], appended: list[Route], at: datetime
@@ -126,7 +124,6 @@ def test_appending_any_rows_changes_no_request_admitted_before(
     assert outcome(envelope, now) == outcome(envelope, then)
 
 
-@settings(deadline=None)
 @given(tables, tables, moments)
 def test_rows_of_later_change_neither_choice_nor_version_of_now(
     before: list[Route], appended: list[Route], at: datetime
@@ -138,7 +135,6 @@ def test_rows_of_later_change_neither_choice_nor_version_of_now(
         assert now.choose(RELOCATION, handler, at) == then.choose(RELOCATION, handler, at)
 
 
-@settings(deadline=None)
 @given(tables, routes, moments)
 def test_a_row_that_counts_makes_another_version(
     rows: list[Route], extra: Route, at: datetime

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Connection
@@ -112,7 +112,6 @@ def test_a_failing_work_fails_alone_and_leaves_nothing_half_done(store: Store) -
     assert ids(store) == [1, 3]
 
 
-@settings(max_examples=25, deadline=None)
 @given(st.lists(st.sampled_from(["works", "raises", "duplicates", "exits"]), max_size=30))
 def test_whatever_the_mix_exactly_the_good_works_are_written(kinds: list[str]) -> None:
     def work(number: int, kind: str) -> Callable[[Connection], None]:
@@ -299,6 +298,7 @@ store.close()
 """
 
 
+@pytest.mark.slow
 def test_processes_share_a_file_from_its_first_moment(tmp_path: Path) -> None:
     command = [sys.executable, "-c", COUNT_UP, f"sqlite:///{tmp_path}/x.db"]
     children = [
@@ -333,6 +333,7 @@ for start in itertools.count(0, 10):
 """
 
 
+@pytest.mark.slow
 def test_what_was_confirmed_survives_sigkill(tmp_path: Path) -> None:
     command = [sys.executable, "-c", WRITE_ON, f"sqlite:///{tmp_path}/x.db"]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)

@@ -15,6 +15,8 @@ import pytest
 from hub import worker
 from hub.worker import DELIVERY, WAY, Slot, Supervisor, instance_id
 
+pytestmark = pytest.mark.slow
+
 PLACE = ["requests", 3, 17]
 RUNS = [sys.executable, "-c", "import time; time.sleep(600)"]
 
