@@ -159,7 +159,7 @@ class Send:
 class Publish:
     """Append to `outcomes`. Answer: `durable` after the ack, or `failed`.
 
-    `parked` as in Send; if that row is gone by now, it was news only: answer `durable`.
+    `parked` as in Send; its row stands until all Publish of it are answered.
     `attempt` as in Send, so a repeat after a kill has the same record id.
     """
 

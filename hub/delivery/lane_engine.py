@@ -358,7 +358,8 @@ class LaneEngine:
         self.writer.publish(row, hand.attempt, written)
 
     def _delete_row(self, row: ParkedRow) -> None:
-        self.writer.delete(row, partial(self._fire_row, row, RowEvent.WRITTEN))
+        gone = partial(self._fire_row, row, RowEvent.WRITTEN)
+        self._outbox.after_news(row.event_id, partial(self.writer.delete, row, gone))
 
     def _drop_row(self, row: ParkedRow) -> None:
         lane = self._lanes[row.lane]

@@ -35,7 +35,8 @@ class Outbox:
         self._number = 0
         self._awaited: dict[int, tuple[Write, Callable[[], None], int]] = {}
         self._again: list[tuple[float, int]] = []
-        self._news: dict[int, Callable[[], bool]] = {}
+        self._news: dict[int, tuple[str, Callable[[], bool]]] = {}
+        self._after_news: dict[str, list[Callable[[], None]]] = {}
 
     def number(self) -> int:
         """A token or ticket never given before."""
@@ -52,23 +53,39 @@ class Outbox:
 
     def tell(self, news: Publish, still: Callable[[], bool]) -> None:
         """Append to outcomes something that nothing waits for; given up once not `still` true."""
-        self._news[news.token] = still
+        self._news[news.token] = (news.event_id, still)
         self.begin(news, _nothing_waits)
+
+    def after_news(self, event_id: str, then: Callable[[], None]) -> None:
+        """Run `then` once no news of this event is under way: the shell may still read its row."""
+        self._after_news.setdefault(event_id, []).append(then)
+        self._settle_news(event_id)
+
+    def _settle_news(self, event_id: str) -> None:
+        if all(about != event_id for about, _ in self._news.values()):
+            for then in self._after_news.pop(event_id, []):
+                then()
 
     @property
     def awaited(self) -> int:
         """Writes under way that something waits for."""
-        return len(self._awaited.keys() - self._news.keys())
+        return len(self._awaited.keys() - self._news.keys()) + len(self._after_news)
 
     def durable(self, token: int) -> None:
         """A token not awaited (told twice, or of before we were out) changes nothing."""
         write = self._awaited.pop(token, None)
-        self._news.pop(token, None)
+        news = self._news.pop(token, None)
+        if news is not None:
+            self._settle_news(news[0])
         if write is not None:
             write[1]()
 
     def failed(self, token: int, now: float) -> None:
         if token not in self._awaited:
+            return
+        news = self._news.get(token)
+        if news is not None and not news[1]():
+            self.durable(token)
             return
         write, then, failures = self._awaited[token]
         self._awaited[token] = (write, then, failures + 1)
@@ -78,11 +95,10 @@ class Outbox:
     def tick(self, now: float) -> None:
         while self._again and self._again[0][0] <= now:
             _, token = heapq.heappop(self._again)
-            still = self._news.get(token)
-            if still is not None and not still():
-                self._awaited.pop(token, None)
-                del self._news[token]
-            if token in self._awaited:
+            news = self._news.get(token)
+            if news is not None and not news[1]():
+                self.durable(token)
+            elif token in self._awaited:
                 self._effects.append(self._awaited[token][0])
 
     def next_due(self) -> float:
@@ -94,6 +110,7 @@ class Outbox:
         self._again.clear()
         self._effects.clear()
         self._news.clear()
+        self._after_news.clear()
 
     def collect(self) -> list[Effect]:
         effects, self._effects = self._effects, []

@@ -178,7 +178,16 @@ class SimOwner:
         # The shell reads the event's bytes to write an outcome: they must still be there.
         if not effect.parked and effect.offset not in self._bytes:
             self.world.wrong(f"{effect.event_id}: an outcome after its bytes were forgotten")
+        if effect.parked:
+            self._later(self._read_row, effect)
         self.world.after(self.world.soon(), self._publish_lands, effect, self.world.now)
+
+    def _read_row(self, effect: Publish) -> None:
+        engine = self.engine
+        ours = engine.state in {OwnerState.LIVE, OwnerState.DRAINING} and self.world.owner is self
+        asked = ours and effect.token in engine._outbox._awaited
+        if asked and effect.event_id not in self.world.rows:
+            self.world.wrong(f"{effect.event_id}: an outcome, and its row is gone")
 
     def _publish_lands(self, effect: Publish, begun: float) -> None:
         if not self._lands():
