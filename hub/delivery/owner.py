@@ -56,6 +56,8 @@ class Reading(Protocol):
     @property
     def last_poll(self) -> float: ...
 
+    def owns(self, queue_name: QueueName) -> bool: ...
+
     def commit(self, commit: Commit) -> None: ...
 
     def resume(self, queue_name: QueueName) -> None: ...
@@ -403,7 +405,7 @@ class QueueOwner:
             )
 
     def _may_send(self, ticket: int) -> bool:
-        if self._over:
+        if self._over or not self._around.reader.owns(self.queue):
             return False
         self._engine.polled(self._around.reader.last_poll)
         return self._engine.may_send(ticket, self._around.now())

@@ -31,6 +31,8 @@ _BUSY_SECONDS: Final = 0.005
 _IDLE_SECONDS: Final = 0.05
 _CALM_AFTER_SECONDS: Final = 1.0
 _CLAIM_TRIES: Final = 3
+_ANSWER_SECONDS: Final = 90.0
+"""Longer than librdkafka lets a commit be unanswered."""
 
 _OVER: Final = frozenset({KafkaError.UNKNOWN_MEMBER_ID})
 _REPLACED: Final = frozenset({KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID})  # noqa: SLF001
@@ -109,6 +111,8 @@ class _Stop: ...
 
 
 _Request = Commit | _Steer | _Released | _Stop
+_Marks = frozenset[tuple[str, int, str | None]]
+"""What a commit says, by which its answer is known: topic, offset, metadata."""
 
 
 class QueueReader:
@@ -132,6 +136,11 @@ class QueueReader:
         self._inbox: deque[_Request] = deque()
         self._commits: dict[str, Commit] = {}
         self._under_way: dict[str, Commit] | None = None
+        self._begun_at = 0.0
+        self._done_again: list[_Marks] = []
+        """Commits whose own answer, which may still come, says nothing any more."""
+        self._ours: set[QueueName] = set()
+        self._batch: list[Taken] = []
         self._handing_over: set[QueueName] = set()
         self._stopping = False
         self._room = threading.Semaphore(BATCHES_AHEAD)
@@ -143,6 +152,10 @@ class QueueReader:
     def start(self) -> None:
         self._loop = asyncio.get_running_loop()
         threading.Thread(target=self.run, name="queue-reader", daemon=True).start()
+
+    def owns(self, queue_name: QueueName) -> bool:
+        """Whether the group gives it to us still: known here before the loop is told (F3)."""
+        return queue_name in self._ours
 
     def commit(self, commit: Commit) -> None:
         self._requests.put(commit)
@@ -188,6 +201,8 @@ class QueueReader:
             self._tell(self._listener.ended, error)
         except KafkaException as error:
             self._tell(self._listener.ended, BrokerAway(f"queue reader: {error.args[0]}"))
+        except Exception as bug:  # noqa: BLE001 - else nobody would ever hear of this thread again
+            self._tell(self._listener.ended, HubError(f"queue reader: {type(bug).__name__}"))
         else:
             self._tell(self._listener.ended, None)
 
@@ -216,7 +231,7 @@ class QueueReader:
     def _poll(self, consumer: Consumer) -> list[Taken]:
         self.last_poll = time.monotonic()
         calm = self.last_poll - self._active_at > _CALM_AFTER_SECONDS
-        records: list[Taken] = []
+        records = self._batch = []
         message = consumer.poll(_IDLE_SECONDS if calm else _BUSY_SECONDS)
         while message is not None:
             if (error := message.error()) is not None:
@@ -255,7 +270,10 @@ class QueueReader:
         while self._inbox:
             match self._inbox.popleft():
                 case Commit() as commit:
-                    self._commits[commit.queue.topic] = commit
+                    # Kafka takes commits of any queue from any member: one that comes after the
+                    # hand-over would put back what the next owner has committed.
+                    if commit.queue in self._ours:
+                        self._commits[commit.queue.topic] = commit
                 case _Steer() as steer:
                     _steer(consumer, steer)
                 case _Released(name):
@@ -266,9 +284,13 @@ class QueueReader:
     # --- commits ------------------------------------------------------------------------------
 
     def _begin_commit(self, consumer: Consumer) -> None:
+        now = time.monotonic()
+        if self._under_way is not None and now - self._begun_at > _ANSWER_SECONDS:
+            self._done_again = [_marks(_places(self._under_way))]
+            self._settle(KafkaError(KafkaError._TIMED_OUT), [])  # noqa: SLF001
         if self._under_way is not None or not self._commits:
             return
-        self._active_at = time.monotonic()
+        self._active_at = self._begun_at = now
         self._under_way, self._commits = self._commits, {}
         try:
             consumer.commit(offsets=_places(self._under_way), asynchronous=True)
@@ -276,11 +298,15 @@ class QueueReader:
             self._settle(error.args[0], [])
 
     def _on_commit(self, error: KafkaError | None, places: list[TopicPartition]) -> None:
-        self._settle(error, places)
+        # An answer that stayed out must not be taken for that of a later commit.
+        if (marks := _marks(places)) in self._done_again:
+            self._done_again.remove(marks)
+        else:
+            self._settle(error, places)
 
     def _settle(self, error: KafkaError | None, places: Sequence[TopicPartition]) -> None:
         if self._under_way is None:
-            return  # Done again and answered in `_commit_now`.
+            return
         sent, self._under_way = self._under_way, None
         errors = {place.topic: place.error for place in places}
         results = []
@@ -300,11 +326,13 @@ class QueueReader:
 
     def _commit_now(self, consumer: Consumer) -> None:
         """Inside a rebalance callback no other callback is served: commit and wait."""
-        # One that was under way is done again, as its answer cannot be heard here.
-        self._under_way = {**(self._under_way or {}), **self._commits}
+        if self._under_way is not None:
+            # Done again, as its answer cannot be heard here.
+            self._done_again.append(_marks(_places(self._under_way)))
+        again = {**(self._under_way or {}), **self._commits}
         self._commits = {}
-        if not self._under_way:
-            self._under_way = None
+        self._under_way = {t: c for t, c in again.items() if c.queue in self._ours} or None
+        if self._under_way is None:
             return
         try:
             places = consumer.commit(offsets=_places(self._under_way), asynchronous=False)
@@ -319,6 +347,7 @@ class QueueReader:
         claims = self._claims(consumer, places)
         starts = [TopicPartition(p.topic, p.partition, c.read_from) for p, c in claims]
         consumer.incremental_assign(starts)
+        self._ours |= {claim.queue for _, claim in claims}
         if starts:
             self._tell(self._listener.claimed, [claim for _, claim in claims])
 
@@ -346,10 +375,18 @@ class QueueReader:
             self._wait_for_request(min(left, _IDLE_SECONDS))
             self._serve(consumer)
             self._commit_now(consumer)
-        self._tell(self._listener.lost, names)
+        self._let_go(names)
 
     def _on_lost(self, _consumer: Consumer, places: list[TopicPartition]) -> None:
-        self._tell(self._listener.lost, [QueueName.from_topic(place.topic) for place in places])
+        self._let_go([QueueName.from_topic(place.topic) for place in places])
+
+    def _let_go(self, names: list[QueueName]) -> None:
+        """Nothing of these queues comes or goes any more, also not what is on its way."""
+        self._ours.difference_update(names)
+        self._batch[:] = [record for record in self._batch if record.queue not in names]
+        for name in names:
+            self._commits.pop(name.topic, None)
+        self._tell(self._listener.lost, names)
 
     def _tell(self, what: Callable[..., None], *about: Any) -> None:
         assert self._loop is not None
@@ -372,6 +409,10 @@ def _steer(consumer: Consumer, steer: _Steer) -> None:
     except KafkaException:
         # Revoked in the meantime: whoever asked hears of that too.
         logger().debug("queue_not_ours", topic=place.topic)
+
+
+def _marks(places: Sequence[TopicPartition]) -> _Marks:
+    return frozenset((place.topic, place.offset, place.metadata) for place in places)
 
 
 def _places(commits: Mapping[str, Commit]) -> list[TopicPartition]:
