@@ -98,7 +98,7 @@ def take(run: Run) -> Evidence:
         _look(run, found)
         _plant(run, found)
     left = [*_files(run)]
-    found.ended = _search(run).find(left)
+    found.ended = [f for f in _search(run).find(left) if not _is_ours(run, f)]
     found.keysets_left = [
         place for place, data in left for person in people if person.wrapped in data
     ]
@@ -258,9 +258,10 @@ def _key_store(run: Run) -> Iterator[KeyStore]:
 
 
 def _search(run: Run) -> Search:
-    """All that must never be in clear: what citizens fill in, and what opens the door."""
+    """All that must never be in clear: what citizens fill in, and what opens the door. With it
+    what we put in clear on a topic ourselves; its labels tell it apart."""
     secrets = dict.fromkeys(run.stack.keys.values(), "API key")
-    return Search({**run.plan.tokens.labels, **secrets})
+    return Search({**run.plan.tokens.labels, **secrets, **run.poison_tokens})
 
 
 def _files(run: Run) -> Iterator[tuple[str, bytes]]:
@@ -275,13 +276,18 @@ def _look(run: Run, found: Evidence) -> None:
     search = _search(run)
     found.answered = search.find((a.post.what, a.raw) for a in run.answers)
     found.printed = search.find(run.outputs)
-    found.running = search.find(_measured(chain(run.topics(), _files(run)), found.searched))
+    places = _measured(chain(run.topics(), _files(run)), found.searched)
+    for finding in search.find(places):
+        (found.poison if _is_ours(run, finding) else found.running).append(finding)
     found.at_offices = {f.label for f in search.find(files(run.home / "backoffice"))}
-    everything = chain(run.topics(), _files(run), run.outputs)
-    found.poison = Search(run.poison_tokens).find(everything)
     _look_at_compression(run, found)
     with _key_store(run) as keys:
         _look_into_the_seals(run, keys, found)
+
+
+def _is_ours(run: Run, finding: Finding) -> bool:
+    """Of the garbage that we put in clear on a topic ourselves."""
+    return finding.label in run.poison_tokens.values()
 
 
 def _measured(

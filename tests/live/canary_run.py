@@ -25,7 +25,7 @@ from hub.demo.people import Place, load_places
 from hub.demo.plan import INTAKE, WORKER
 from hub.demo.process import Process
 from hub.demo.requests import DemoRequest
-from hub.demo.stack import Stack
+from hub.demo.stack import BROKER, Stack
 from hub.demo.watch import Watch
 from hub.event import Envelope, mint
 from hub.gazetteer import Gazetteer
@@ -82,15 +82,18 @@ class Run:
     # -- posting
 
     def post(self, requests: Sequence[DemoRequest], kills: bool = False) -> list[Accepted]:
-        """All until each has its 202 or 4xx; with `kills` intake and worker die on the way."""
+        """All until each has its 202 or 4xx; with `kills` Kafka, intake and worker die on the way.
+
+        Kafka first: a `hub worker` that starts while Kafka is away says so and ends.
+        """
         journal = self.harness / f"posted-{next(self._numbers)}.jsonl"
         loader = Loader(self.stack.base_url, self.stack.keys, journal)
 
         async def course() -> None:
             posting = asyncio.create_task(loader.run(requests))
             if kills:
-                for name, after in ((INTAKE, len(requests) // 3), (WORKER, len(requests) // 2)):
-                    while len(loader.accepted) < after and not posting.done():
+                for turn, name in enumerate((BROKER, INTAKE, WORKER), 1):
+                    while len(loader.accepted) < turn * len(requests) // 4 and not posting.done():
                         await asyncio.sleep(0.01)
                     await asyncio.to_thread(self.stack.restart, name)
             await posting
@@ -272,7 +275,7 @@ class Run:
                 "bootstrap.servers": self.bootstrap,
                 "group.id": "canary-search",
                 "enable.auto.commit": False,
-                "enable.partition.eof": False,
+                "fetch.wait.max.ms": 10,
             }
         )
 
@@ -280,28 +283,30 @@ class Run:
         """Key, value and headers of every record from the start to what is the end now."""
         consumer = self._consumer()
         try:
-            found = consumer.list_topics(topic, timeout=10).topics[topic]
-            for partition in found.partitions:
-                place = TopicPartition(topic, partition)
-                first, end = consumer.get_watermark_offsets(place, timeout=10)
-                yield from self._read_partition(consumer, place, first, end)
+            partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+            bounds = {
+                number: consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=10)
+                for number in partitions
+            }
+            ends = {number: end for number, (first, end) in bounds.items() if first < end}
+            consumer.assign([TopicPartition(topic, n, bounds[n][0]) for n in ends])
+            while ends:
+                message = consumer.poll(0.2)
+                if message is None:
+                    # Some offsets hold control records that no consumer sees: the position tells.
+                    for place in consumer.position([TopicPartition(topic, n) for n in ends]):
+                        if place.offset >= ends[place.partition]:
+                            del ends[place.partition]
+                    continue
+                assert message.error() is None, message.error()
+                number, offset = message.partition() or 0, message.offset() or 0
+                if offset + 1 >= ends.get(number, 0):
+                    ends.pop(number, None)
+                headers = [p for name, value in message.headers() or [] for p in (name, value)]
+                clear = [p.encode() if isinstance(p, str) else p or b"" for p in headers]
+                yield [message.key() or b"", message.value() or b"", *clear]
         finally:
             consumer.close()
-
-    def _read_partition(
-        self, consumer: Consumer, place: TopicPartition, first: int, end: int
-    ) -> Iterator[list[bytes]]:
-        consumer.assign([TopicPartition(place.topic, place.partition, first)])
-        while first < end:
-            # Some offsets hold control records that no consumer sees: the position tells.
-            message = consumer.poll(0.5)
-            if message is None:
-                first = max(first, consumer.position([place])[0].offset)
-                continue
-            assert message.error() is None, message.error()
-            first = int(message.offset() or 0) + 1
-            headers = [p for name, value in message.headers() or [] for p in (name.encode(), value)]
-            yield [message.key() or b"", message.value() or b"", *(h or b"" for h in headers)]
 
     def envelopes(self) -> list[Envelope]:
         """Every request on the log that can be read, the ones that we forged left out."""
