@@ -8,7 +8,7 @@ import csv
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -87,8 +87,13 @@ class Gazetteer:
         self._folder = folder
 
     @classmethod
+    @cache
     def load(cls, folder: Path = DATA) -> "Gazetteer":
-        """Raises ConfigError where the data is not there; files are read when first needed."""
+        """Raises ConfigError where the data is not there; files are read when first needed.
+
+        One per folder and process: it is read-only, and a check of the configuration and admission
+        need not each read the history of all municipalities.
+        """
         if not (folder / "municipalities.csv").is_file():
             raise ConfigError(
                 f"{folder}: municipalities.csv is missing; install the hub with its data files "
