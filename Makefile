@@ -8,7 +8,7 @@ UNITS := tests --ignore=tests/house --ignore=tests/sim
 # The databases of tests in memory, where the machine has a place for that; compiled tests are kept.
 IN_MEMORY := $(if $(wildcard /dev/shm/.),PYTEST_DEBUG_TEMPROOT=/dev/shm) PYTHONDONTWRITEBYTECODE=
 
-.PHONY: setup demo test check fast unit live sim bench soak lock clean
+.PHONY: setup demo test check fast unit live sim bench soak lock
 
 setup: $(STAMP)
 

@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -113,6 +114,19 @@ def test_every_make_target_in_a_document_exists() -> None:
         said = "\n".join([_blocks(text), *_INLINE.findall(text)])
         missing = set(re.findall(r"^make ([a-z]+)", said, re.MULTILINE)) - targets
         assert not missing, f"{_name(doc)}: make {missing}"
+
+
+def test_the_order_of_modules_is_that_of_the_layers() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    layers = [set(line.split(" | ")) for line in settings["contracts"][0]["layers"]]
+    place = {name: number for number, layer in enumerate(layers) for name in layer}
+    block = _blocks((ROOT / "hub" / "README.md").read_text())
+    # Names first, then two blanks or more, then what they are for.
+    shown = [
+        name for line in block.splitlines() for name in re.findall(r"\w+", line.split("  ")[0])
+    ]
+    assert set(shown) == set(place) - {"__main__"}
+    assert [place[name] for name in shown] == sorted(place[name] for name in shown)
 
 
 @pytest.mark.parametrize("doc", DOCS, ids=_name)

@@ -41,17 +41,24 @@ def test_no_file_names_a_registry() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["setup", "check", "fast", "test", "demo", "sim", "bench", "soak", "live", "lock"],
+    ["setup", "check", "fast", "unit", "test", "demo", "sim", "bench", "soak", "live", "lock"],
 )
 def test_every_promised_command_is_in_the_makefile(command: str) -> None:
     assert re.search(rf"^{command}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
+def test_every_phony_target_has_a_recipe() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    phony = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
+    assert phony
+    assert set(phony[1].split()) <= set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
 
 
 def test_make_test_checks_all_that_it_must() -> None:
     makefile = (ROOT / "Makefile").read_text()
     everything = re.search(r"^test: (.*)$", makefile, re.MULTILINE)
     assert everything
-    assert {"check", "fast", "sim", "live"} <= set(everything[1].split())
+    assert {"check", "unit", "sim", "live"} <= set(everything[1].split())
     recipe = makefile.partition("\ncheck:")[2].partition("\n\n")[0]
     for tool in ("ruff check", "ruff format --check", "mypy", "lint-imports", "tests/house"):
         assert tool in recipe, f"make check does not run {tool}"

@@ -6,6 +6,7 @@ megabytes cost seconds, and no token needs to be left out to keep the test short
 """
 
 import base64
+import re
 import struct
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,6 +21,11 @@ _HEAD = 6
 _MASK = np.uint64((1 << 8 * _HEAD) - 1)
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)
 _TABLE_BITS = 24
+# Their groups have fixed lengths, so digits that stand beside one are never taken for a part of it.
+_ID = re.compile(
+    rb"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}"
+)
+_LONGEST_ID = 55
 _SHIFT = np.uint64(64 - _TABLE_BITS)
 
 
@@ -86,7 +92,11 @@ class Finding:
 
 
 class Search:
-    """Finds tokens, each with a label. A number is looked for as text and as a double."""
+    """Finds tokens, each with a label. A float is looked for as text and as a double.
+
+    Digits inside a UUID or a traceparent are no finding: among thousands of random ids some hold
+    the eight or nine digits of a token by chance.
+    """
 
     def __init__(self, tokens: Mapping[str | float, str]) -> None:
         self._by_head: dict[bytes, dict[bytes, tuple[str, str]]] = defaultdict(dict)
@@ -97,6 +107,10 @@ class Search:
                     raise ValueError(f"{label}: {name} of it is too short to be told from chance")
                 # Where two shapes are the same bytes, the first name speaks for both.
                 self._by_head[pattern[:_HEAD]].setdefault(pattern, (label, name))
+        self._lengths = {
+            head: sorted({len(pattern) for pattern in patterns})
+            for head, patterns in self._by_head.items()
+        }
         heads = b"".join(head + b"\0" * (8 - _HEAD) for head in self._by_head)
         self._table = np.zeros(1 << _TABLE_BITS, dtype=bool)
         self._table[_hashed(np.frombuffer(heads, dtype="<u8"))] = True
@@ -111,10 +125,6 @@ class Search:
             }
         )
 
-    def tokens_found(self, places: Iterable[tuple[str, bytes]]) -> set[bytes]:
-        """The patterns themselves, for controls: what must be there."""
-        return {pattern for _, data in places for pattern in self._patterns(data)}
-
     def _within(self, data: bytes) -> set[tuple[str, str]]:
         return {self._by_head[pattern[:_HEAD]][pattern] for pattern in set(self._patterns(data))}
 
@@ -126,19 +136,23 @@ class Search:
             words = np.frombuffer(data, dtype="<u8", count=count, offset=start)
             for hit in np.flatnonzero(self._table[_hashed(words)]):
                 at = start + 8 * int(hit)
-                for pattern in self._by_head.get(data[at : at + _HEAD], ()):
-                    if data.startswith(pattern, at):
+                head = data[at : at + _HEAD]
+                for length in self._lengths.get(head, ()):
+                    pattern = data[at : at + length]
+                    if pattern in self._by_head[head] and not _within_an_id(data, at, pattern):
                         yield pattern
+
+
+def _within_an_id(data: bytes, at: int, pattern: bytes) -> bool:
+    if not pattern.isdigit():
+        return False
+    end = at + len(pattern)
+    around = _ID.finditer(data, max(0, at - _LONGEST_ID), end + _LONGEST_ID)
+    return any(found.start() < end and at < found.end() for found in around)
 
 
 def _hashed(words: Any) -> Any:
     return ((words & _MASK) * _FACTOR) >> _SHIFT
-
-
-def search(tokens: Iterable[str], places: Iterable[tuple[str, bytes]]) -> list[str]:
-    """`<place>: <shape>` of every token found; the token itself is not repeated."""
-    found = Search(dict.fromkeys(tokens, "")).find(places)
-    return [f"{finding.place}: {finding.shape}" for finding in found]
 
 
 def files(root: Path, but: Iterable[Path] = ()) -> Iterator[tuple[str, bytes]]:
