@@ -84,7 +84,7 @@ def test_a_command_that_cannot_be_typed_is_caught(words: str, said: str | None) 
 
 
 def test_every_variable_in_a_document_can_be_set() -> None:
-    known = {f"HUB_{name.upper()}" for name in Settings.model_fields}
+    known = {f"HUB_{name.upper()}" for name in Settings.model_fields} | HARNESS
     named = {
         name: _name(path)
         for path in tracked()
