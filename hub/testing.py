@@ -57,6 +57,8 @@ _NOT_PURE: Final = frozenset(
 _NOT_PURE_CALLS: Final = frozenset({"now", "today", "utcnow", "open", "sleep", "urandom"})
 _QUALITY: Final = re.compile(r"(C\d+): (done|engine|todo|exempt)\b.*")
 _INHERITED: Final = [HealthCheck.differing_executors]
+_MANY: Final = 3 * examples().max_examples
+"""300, unless the profile that hypothesis runs under says otherwise."""
 
 
 class Manifest(BaseModel):
@@ -133,7 +135,7 @@ class ConnectorSuite:
         assert json.dumps(schema), "forms and documents are made from it"
 
     @given(st.deferred(events))
-    @examples(max_examples=250, deadline=None, suppress_health_check=_INHERITED)
+    @examples(max_examples=_MANY, deadline=None, suppress_health_check=_INHERITED)
     def test_c2_build_is_pure_and_total(self, event: Deliverable) -> None:
         connector, before = self.make(), copy.deepcopy(event)
         first, second = _built(connector, event), _built(connector, event)
@@ -188,7 +190,7 @@ class ConnectorSuite:
         st.dictionaries(st.sampled_from(["retry-after", "date", "content-type"]), st.text()),
         st.binary(max_size=300) | st.sampled_from([b"[" * 100_000, b'{"a":' * 50_000, b"\xff\xfe"]),
     )
-    @examples(max_examples=300, deadline=None, suppress_health_check=_INHERITED)
+    @examples(max_examples=_MANY, deadline=None, suppress_health_check=_INHERITED)
     def test_c8_classify_survives_any_answer(
         self, status: int, headers: dict[str, str], body: bytes
     ) -> None:
@@ -207,7 +209,7 @@ class ConnectorSuite:
             assert "Boterdiep" not in f"{verdict}"
 
     @given(st.deferred(events))
-    @examples(max_examples=50, deadline=None, suppress_health_check=_INHERITED)
+    @examples(deadline=None, suppress_health_check=_INHERITED)
     def test_c11_secrets_stand_in_headers_only(self, event: Deliverable) -> None:
         connector = self.make()
         request = _built(connector, event)

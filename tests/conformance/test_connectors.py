@@ -81,6 +81,7 @@ class _Clumsy(RestConnector):
         return HttpRequest("PUT", f"https://x.nl/{self.calls}")
 
 
+@pytest.mark.slow
 def test_the_suite_finds_a_connector_that_is_not_pure() -> None:
     class Suite(TestRest):
         connector = _Clumsy

@@ -36,6 +36,7 @@ class Desk:
         self.engine = QueueEngine("GM0000/test", pace, random.Random(seed))
         self.now = 1000.0
         self.log: list[Effect] = []
+        self._last_send: dict[str, Send] = {}
         self.held: set[type] = set()
         self.waiting: list[Any] = []
         self.rows: dict[str, Row] = {}
@@ -61,6 +62,8 @@ class Desk:
     def do(self, effects: list[Effect]) -> None:
         for effect in effects:
             self.log.append(effect)
+            if isinstance(effect, Send):
+                self._last_send[effect.event_id] = effect
             if type(effect) in self.held:
                 self.waiting.append(effect)
             else:
@@ -99,7 +102,7 @@ class Desk:
         return [send.event_id for send in self.sends()]
 
     def open_send(self, event_id: str) -> Send:
-        return next(send for send in reversed(self.sends()) if send.event_id == event_id)
+        return self._last_send[event_id]
 
     def answer(self, event_id: str, kind: VerdictKind, after: float = 0.0, **said: Any) -> None:
         """The last try of `event_id` goes on the wire now and is answered `after` seconds."""

@@ -39,6 +39,7 @@ class Office:
         self._keys = KeyStore(self.store, file, NONE)
         self._contract = contract
         self._sent: list[bytes] = []
+        self._rest = discover()["rest"]
         self._admission = Admission(
             self.store, self._keys, contract, self.configuration, gazetteer, self, NONE
         )
@@ -68,9 +69,8 @@ class Office:
             for part in envelope.parts
         ]
         queue = QueueName(envelope.municipality_code, destination)
-        rest = discover()["rest"]
         settings = self.configuration.destinations[queue].settings
-        connector = rest(rest.Config.model_validate(settings))
+        connector = self._rest(self._rest.Config.model_validate(settings))
         return connector.build(Deliverable(envelope, tuple(parts))).body.decode()
 
 
