@@ -46,22 +46,32 @@ def key_file_content(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return file.path.read_bytes()
 
 
+@pytest.fixture(scope="session")
+def furnish(
+    contract: Contract, gazetteer: Gazetteer, key_file_content: bytes
+) -> Callable[[Path], Desk]:
+    """A desk in a folder; of one folder each is another process. Whoever asks closes its store."""
+
+    def make(folder: Path) -> Desk:
+        file = folder / "keys.json"
+        if not file.exists():
+            file.touch(0o600)
+            file.write_bytes(key_file_content)
+        store = Store(f"sqlite:///{folder}/db/admission.db", METADATA)
+        keys = KeyStore(store, KeyFile.open(file), NONE)
+        return Desk(folder, store, keys, contract, configuration(), gazetteer)
+
+    return make
+
+
 @pytest.fixture
-def make_desk(
-    tmp_path: Path, contract: Contract, gazetteer: Gazetteer, key_file_content: bytes
-) -> Iterator[Callable[[], Desk]]:
+def make_desk(tmp_path: Path, furnish: Callable[[Path], Desk]) -> Iterator[Callable[[], Desk]]:
     """Desks over one database: each is another process."""
     made: list[Desk] = []
-    file = tmp_path / "keys.json"
-    file.touch(0o600)
-    file.write_bytes(key_file_content)
 
     def make() -> Desk:
-        store = Store(f"sqlite:///{tmp_path}/db/admission.db", METADATA)
-        keys = KeyStore(store, KeyFile.open(file), NONE)
-        desk = Desk(tmp_path, store, keys, contract, configuration(), gazetteer)
-        made.append(desk)
-        return desk
+        made.append(furnish(tmp_path))
+        return made[-1]
 
     yield make
     for desk in made:
@@ -71,6 +81,18 @@ def make_desk(
 @pytest.fixture
 def desk(make_desk: Callable[[], Desk]) -> Desk:
     return make_desk()
+
+
+@pytest.fixture(scope="module")
+def lasting_desk(
+    tmp_path_factory: pytest.TempPathFactory, furnish: Callable[[Path], Desk]
+) -> Iterator[Desk]:
+    """One for all tests of a module of which nothing is admitted."""
+    desk = furnish(tmp_path_factory.mktemp("desk"))
+    yield desk
+    left = desk.rows()
+    desk.store.close()
+    assert left == []
 
 
 @pytest.fixture

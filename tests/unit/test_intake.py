@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
 from hub.errors import StoreAway
 from hub.event import show_reference
@@ -33,6 +34,17 @@ POST, CANARY = "/v1/verzoeken", "Kanarie7f3a"
 async def website(desk: Desk) -> AsyncIterator[httpx.AsyncClient]:
     async with desk.website() as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def door(lasting_desk: Desk) -> FastAPI:
+    return lasting_desk.app()
+
+
+@pytest.fixture(scope="module")
+def refused(lasting_desk: Desk) -> httpx.AsyncClient:
+    """A website of which every request is refused; it holds no connection, so nothing to close."""
+    return lasting_desk.website()
 
 
 async def post(website: httpx.AsyncClient, body: Any, key: str = "k") -> httpx.Response:
@@ -175,10 +187,10 @@ async def test_another_origins_reference_is_not_found(desk: Desk) -> None:
     ],
 )
 async def test_nothing_without_a_key(
-    desk: Desk, method: str, path: str, credential: str | None
+    door: FastAPI, method: str, path: str, credential: str | None
 ) -> None:
     headers = {} if credential is None else {"Authorization": credential}
-    transport = httpx.ASGITransport(desk.app())
+    transport = httpx.ASGITransport(door)
     async with httpx.AsyncClient(transport=transport, base_url="http://hub") as nobody:
         response = await nobody.request(method, path, headers=headers, content=b"{")
     check_problem(response, 401, "unauthenticated")
@@ -215,9 +227,9 @@ async def test_a_client_that_left_the_configuration_is_out(desk: Desk) -> None:
     ],
 )
 async def test_what_is_not_there_is_a_problem_too(
-    website: httpx.AsyncClient, method: str, path: str, status: int
+    refused: httpx.AsyncClient, method: str, path: str, status: int
 ) -> None:
-    response = await website.request(method, path)
+    response = await refused.request(method, path)
     check_problem(response, status)
     assert ("Allow" in response.headers) == (status == 405)
 
@@ -254,8 +266,8 @@ async def test_the_field_of_one_client_is_not_anothers(website: httpx.AsyncClien
 
 
 @pytest.mark.parametrize("key", ["", "x" * 300])
-async def test_keys_without_shape(website: httpx.AsyncClient, key: str) -> None:
-    check_problem(await post(website, relocation(), key), 400)
+async def test_keys_without_shape(refused: httpx.AsyncClient, key: str) -> None:
+    check_problem(await post(refused, relocation(), key), 400)
 
 
 async def test_two_keys_are_none(website: httpx.AsyncClient) -> None:

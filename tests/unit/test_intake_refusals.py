@@ -7,9 +7,9 @@ import httpx
 import pytest
 
 from tests.desk import BLARICUM, HUIZEN, LAREN, MOON, SUN, Desk, changed, relocation, report
-from tests.unit.test_intake import CANARY, POST, check_problem, post, website
+from tests.unit.test_intake import CANARY, POST, check_problem, post, refused, website
 
-__all__ = ["website"]  # a fixture
+__all__ = ["refused", "website"]  # fixtures
 
 
 async def test_candidates_are_named_for_the_citizen(website: httpx.AsyncClient) -> None:
@@ -93,16 +93,16 @@ NASTY: list[tuple[str, Any]] = [
 
 @pytest.mark.parametrize(("path", "value"), NASTY)
 async def test_hostile_bodies_get_a_problem_that_repeats_nothing(
-    desk: Desk, website: httpx.AsyncClient, path: str, value: Any
+    lasting_desk: Desk, refused: httpx.AsyncClient, path: str, value: Any
 ) -> None:
     body = changed(relocation(), {path: value}) if path else value
-    response = await post(website, body)
+    response = await post(refused, body)
     problem = check_problem(response, 400)
     assert problem["code"] in ("invalid_request", "json_invalid")
     assert (problem["code"] == "invalid_request") == bool(problem.get("invalidParams"))
     for secret in (CANARY, SUN, MOON, "zon@", "Traceback", "pydantic"):
         assert secret not in response.text + str(response.headers)
-    assert desk.rows() == []
+    assert lasting_desk.rows() == []
 
 
 async def test_a_hostile_report_too(website: httpx.AsyncClient) -> None:
