@@ -1,10 +1,11 @@
-"""`python -m tests.sim [--kills N] [--seed S] [--json PATH] [--replay SEED]`."""
+"""`python -m tests.sim [--kills N] [--seed S] [--results DIR] [--replay SEED]`."""
 
 import argparse
 import json
 import sys
 from pathlib import Path
 
+from hub.demo.results import write_result
 from tests.sim.scenario import Scenario, run
 
 
@@ -12,7 +13,7 @@ def main() -> int:
     asked = argparse.ArgumentParser(prog="tests.sim", description=__doc__)
     asked.add_argument("--kills", type=int, default=2000)
     asked.add_argument("--seed", type=int, default=1)
-    asked.add_argument("--json", type=Path, help="write the figures there")
+    asked.add_argument("--results", type=Path, help="write simulator.json and .md there")
     asked.add_argument("--replay", type=int, help="one seed, every step of it")
     given = asked.parse_args()
     if given.replay is not None:
@@ -22,8 +23,9 @@ def main() -> int:
     print(json.dumps(figures))
     for line in report.violations[:20]:
         print(line, file=sys.stderr)
-    if given.json:
-        given.json.write_text(json.dumps(figures, indent=2) + "\n")
+    if given.results:
+        command = f"python -m tests.sim --kills {given.kills} --seed {given.seed}"
+        write_result(given.results, "simulator", command, given.seed, report.figures())
     return 1 if report.violations else 0
 
 
