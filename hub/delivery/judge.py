@@ -15,6 +15,8 @@ AMBIGUOUS_TRIES: Final = 5
 UNDER_WAY_TRIES: Final = 30
 """A 409 is never a failure, yet after so many, while others succeed, a person should look: else
 one record that the target never finishes would fill the window and stop everybody."""
+AWAY_TRIES: Final = 30
+"""The same for what speaks of the destination and yet comes to one record alone: a 403, a key."""
 
 _AWAY: Final = {VerdictKind.NOT_SENT, VerdictKind.THROTTLED, VerdictKind.CREDENTIALS}
 _KEYS = Verdict(VerdictKind.NOT_SENT, code=KEYS_AWAY, text="the key store does not answer")
@@ -38,7 +40,7 @@ class Judge:
         kind, health = verdict.kind, self._health
         if kind in _AWAY:
             health.away(ticket, kind.value, verdict.retry_after_seconds, now)
-            return self._waiting(hand, verdict)
+            return self._away(hand, verdict, sent_at)
         if kind in {VerdictKind.AMBIGUOUS, VerdictKind.NO_ANSWER}:
             self._doubt(hand, sent_at + self._pace.request_timeout)
             if health.unclear(ticket, lane, now):
@@ -59,10 +61,15 @@ class Judge:
 
     def key_store_away(self, ticket: int, hand: Delivery, now: float) -> LaneEvent:
         self._health.away(ticket, KEYS_AWAY, None, now)
-        return self._waiting(hand, _KEYS)
+        return self._away(hand, _KEYS, now)
 
     def erased(self, ticket: int, hand: Delivery, now: float) -> LaneEvent:
         self._health.not_asked(ticket, now, opened=True)
+        doubt = max(hand.doubt_until, self.unclean_until)
+        if now < doubt:
+            # S2: a try from before may yet be applied, and the lane must not go on ahead of it.
+            hand.due = doubt
+            return LaneEvent.DOUBTED_NO
         hand.source.result = Result(OutcomeKind.ERASED)
         return LaneEvent.FINAL
 
@@ -76,9 +83,20 @@ class Judge:
         hand.source.result = _result(OutcomeKind.WAITING, verdict)
         return LaneEvent.TARGET_AWAY
 
+    def _away(self, hand: Delivery, verdict: Verdict, sent_at: float) -> LaneEvent:
+        """Waits, unless only this record is ever answered so; then it parks as not applied."""
+        hand.turned_away += self._others_succeed(hand)
+        if hand.turned_away >= AWAY_TRIES:
+            return self._clear(hand, verdict, sent_at)
+        return self._waiting(hand, verdict)
+
+    def _others_succeed(self, hand: Delivery) -> bool:
+        """Since the last try of this delivery."""
+        before, hand.wells_seen = hand.wells_seen, self._health.wells
+        return hand.wells_seen > before
+
     def _unclear(self, hand: Delivery, verdict: Verdict, now: float) -> LaneEvent:
-        others_succeed = self._health.wells > hand.wells_seen
-        hand.wells_seen = self._health.wells
+        others_succeed = self._others_succeed(hand)
         hand.tries += 1
         if verdict.kind is VerdictKind.UNDER_WAY:
             hand.under_way_answers += 1

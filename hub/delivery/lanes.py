@@ -96,6 +96,8 @@ class Delivery:
     strikes: int = 0
     """Of these, those with a success of another lane since the one before."""
     under_way_answers: int = 0
+    turned_away: int = 0
+    """Answers that speak of the destination, each after a success of another lane."""
     doubt_until: float = 0.0
     """Until then a try of this owner may still take effect (S2)."""
     due: float = 0.0

@@ -12,7 +12,7 @@ from hub.delivery.effects import (
     ParkReason,
     Row,
 )
-from hub.delivery.judge import AMBIGUOUS_TRIES, UNDER_WAY_TRIES
+from hub.delivery.judge import AMBIGUOUS_TRIES, AWAY_TRIES, UNDER_WAY_TRIES
 from hub.outcome import OutcomeKind
 from tests.unit.queue_desk import PACE, Desk
 
@@ -106,7 +106,65 @@ def test_under_way_for_ever_calls_a_person_once_others_succeed() -> None:
     assert insert.row.reason is ParkReason.IN_DOUBT
 
 
+def test_erased_while_a_try_may_be_under_way_holds_the_lane_until_it_is_over() -> None:
+    """A co-mover's key is gone; the next request of the applicant must not pass the first try."""
+    desk = Desk().live()
+    desk.arrive((0, "a", "L"), (1, "b", "L"))
+    first = desk.now
+    desk.answer("a", NO_ANSWER)
+    again = desk.wait_for_send("a")
+    desk.do(desk.engine.erased(again.ticket, desk.now))
+    assert desk.said("a") == []
+    again = desk.wait_for_send("a")
+    assert desk.now >= first + PACE.request_timeout
+    desk.do(desk.engine.erased(again.ticket, desk.now))
+    assert desk.said("a") == [OutcomeKind.ERASED]
+    desk.wait_for_send("b")
+
+
 # --- destination failures ---
+
+
+@pytest.mark.parametrize(
+    "kind", [None, VerdictKind.NOT_SENT, VerdictKind.THROTTLED, VerdictKind.CREDENTIALS]
+)
+def test_one_record_that_alone_is_turned_away_parks_and_stops_nobody(
+    kind: VerdictKind | None,
+) -> None:
+    """A 403 on one file, a key that is missing: others succeed, yet its place fills the window."""
+    desk = Desk().live()
+    desk.arrive((0, "a", "L"))
+    answered = turned_away = offset = 0
+    while not desk.all_of(InsertRow):
+        for send in desk.sends()[answered:]:
+            answered += 1
+            if send.event_id != "a":
+                desk.answer(send.event_id, DELIVERED)
+                continue
+            turned_away += 1
+            if kind is None:
+                desk.do(desk.engine.key_store_away(send.ticket, desk.now))
+            else:
+                desk.answer("a", kind)
+        offset += 1
+        desk.arrive((offset, f"e{offset}", f"M{offset}"))
+        desk.wait(0.1)
+        assert turned_away <= 2 * AWAY_TRIES
+    assert turned_away >= AWAY_TRIES
+    (insert,) = desk.all_of(InsertRow)
+    assert (insert.row.event_id, insert.row.reason) == ("a", ParkReason.RECORD)
+
+
+def test_an_outage_turns_nobody_away_for_good_however_long_it_lasts() -> None:
+    desk = Desk().live()
+    desk.arrive((0, "a", "L"), (1, "b", "M"))
+    answered = 0
+    while answered < 4 * AWAY_TRIES:
+        for send in desk.sends()[answered:]:
+            answered += 1
+            desk.answer(send.event_id, VerdictKind.CREDENTIALS)
+        desk.wait(0.5)
+    assert not desk.all_of(InsertRow)
 
 
 @pytest.mark.parametrize(
