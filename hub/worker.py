@@ -27,8 +27,9 @@ WAY: Final = "way"
 DELIVERY: Final = "delivery"
 CHILDREN: Final = (WAY, DELIVERY)
 
-# Ends that come from outside or are planned, and say nothing about the record in hand.
-_OUTSIDE: Final = {0, 75, 137, -signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT}
+# Ends that a record can cause. Every other one says nothing about it: kills, a store that is away
+# at the start (1), Faust giving up on a Kafka that is away (1).
+_OF_A_RECORD: Final = {70, -signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS}
 _DEATHS_BEFORE_SINGLE_STEP: Final = 2
 _DEATHS_BEFORE_POISON: Final = 3
 _HEALTHY_SECONDS: Final = 30.0
@@ -154,10 +155,10 @@ class Supervisor:
     def _count_death(self, child: _Child, code: int) -> None:
         """Decision 28: after two unexpected ends in a row batches of one, after the third a name.
 
-        Failure policy: a kill from outside does not count, so an operator's SIGKILL can never
-        bring a good record into quarantine.
+        Failure policy: only a bug or a crash counts, so neither an operator's SIGKILL nor a Kafka
+        that comes and goes can bring a good record into quarantine.
         """
-        if code in _OUTSIDE:
+        if code not in _OF_A_RECORD:
             return
         in_hand = self._read_in_hand()
         child.deaths += 1

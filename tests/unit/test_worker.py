@@ -106,7 +106,7 @@ def test_what_an_earlier_process_had_in_hand_is_not_held_against_a_later_one(ben
     assert "HUB_POISON" not in bench.dies()
 
 
-OUTSIDE = ["os._exit(0)", "os._exit(75)", "os._exit(137)"] + [
+OUTSIDE = [f"os._exit({code})" for code in (0, 1, 2, 75, 137)] + [
     f"os.kill(os.getpid(), signal.{name})" for name in ("SIGKILL", "SIGTERM")
 ]
 
