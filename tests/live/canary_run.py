@@ -26,6 +26,7 @@ from hub.demo.plan import INTAKE, WORKER
 from hub.demo.process import Process
 from hub.demo.requests import DemoRequest
 from hub.demo.stack import BROKER, Stack
+from hub.demo.verdict import Seen
 from hub.demo.watch import Watch
 from hub.event import Envelope, mint
 from hub.gazetteer import Gazetteer
@@ -208,7 +209,8 @@ class Run:
         for each in accepted:
             watch.add(each)
         done = asyncio.run(watch.until_settled())
-        assert done, {r: s for r, s in watch.statuses.items() if s == "open"}
+        still_open = [reference for reference, seen in watch.statuses.items() if seen == Seen.OPEN]
+        assert done, f"{len(still_open)} of {len(accepted)} are open still, as {still_open[:3]}"
         return {reference: str(seen) for reference, seen in watch.statuses.items()}
 
     def status(self, accepted: Accepted) -> str:
