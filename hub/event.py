@@ -89,6 +89,8 @@ class Envelope:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> "Envelope":
+        """Raises ValueError for an id that is no UUID: no outcome could be told of it."""
+        uuid.UUID(record["id"])
         values = {f.name: record[f.name] for f in fields(cls)}
         values["authentication"] = Authentication(**record["authentication"])
         values["payment"] = Payment(**record["payment"])

@@ -71,7 +71,10 @@ class RoutingStep:
                 await self._deliver(record, envelope, queues)
 
     def _read(self, record: LogRecord) -> Envelope:
-        return Envelope.from_record(self._contract.decode(record.value, ENVELOPE).record)
+        try:
+            return Envelope.from_record(self._contract.decode(record.value, ENVELOPE).record)
+        except ValueError:
+            raise Poison(f"{ENVELOPE}: an id that is no UUID") from None
 
     async def _deliver(
         self, record: LogRecord, envelope: Envelope, queues: Sequence[QueueName]

@@ -212,6 +212,15 @@ async def test_another_record_than_a_request_is_poison(bench: Bench) -> None:
     assert [row["reason"] for row in bench.set_aside()] == ["poison"]
 
 
+async def test_a_request_whose_id_is_none_is_poison_and_ends_no_process(bench: Bench) -> None:
+    """Every process that met it would die, also the one that is told to set it aside."""
+    odd = bench.record(replace(envelope(1), id="request-1"))
+    await bench.step.handle([odd, bench.record(envelope(2))])
+    assert [row["reason"] for row in bench.set_aside()] == ["poison"]
+    assert bench.queued() == [envelope(2).id]
+    await _Named(bench.way).request(odd)
+
+
 async def test_a_request_without_a_route_is_set_aside_and_the_citizen_hears(bench: Bench) -> None:
     await bench.step.handle([bench.record(replace(envelope(1), service=PUBLIC_SPACE_REPORT))])
     (row,) = bench.set_aside()
