@@ -2,7 +2,7 @@
 where to read back (protocol D3, D4). Every call blocks; failures are BrokerAway."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -15,9 +15,10 @@ from hub.broker.clients import client_config
 from hub.delivery.effects import Committed
 from hub.delivery.progress import READ_BACK_RECORDS, READ_BACK_SECONDS
 from hub.errors import BrokerAway
+from hub.telemetry import logger
 from hub.topics import QueueName
 
-_TIMEOUT_SECONDS: Final = 10.0
+_TIMEOUT_SECONDS: Final = 5.0
 _UNTYPED: Final[Any] = kafka_admin
 _EARLIEST: Final = _UNTYPED.OffsetSpec.earliest()
 _LATEST: Final = _UNTYPED.OffsetSpec.latest()
@@ -67,40 +68,53 @@ class QueueLogs:
         self._seconds, self._records = seconds, records
         self._admin: AdminClient | None = None
 
-    def claims(
-        self, consumer: Consumer, partitions: Sequence[TopicPartition]
-    ) -> list[tuple[TopicPartition, Claim]]:
-        """A claim for each partition; committed offsets come through the owner's `consumer`."""
-        if not partitions:
-            return []
-        with _asking("committed offsets"):
-            committed = consumer.committed(list(partitions), _TIMEOUT_SECONDS)
-        found: dict[str, Committed | None] = {}
-        for place in committed:
-            if place.error is not None:
-                raise BrokerAway(f"{place.topic}: committed offset unknown ({place.error.name()})")
-            found[place.topic] = (
-                Committed(place.offset, place.metadata or "") if place.offset >= 0 else None
-            )
-        bounds = self.bounds(list(found))
-        marks = {topic: known.watermark for topic, known in found.items() if known}
-        starts = self.read_back_starts(marks, bounds)
-        return [(place, _claim(place.topic, found, bounds, starts)) for place in partitions]
+    def claims(self, consumer: Consumer, topics: Collection[str]) -> dict[str, Claim]:
+        """Claims by topic, as far as Kafka tells now; ask again for those that are missing.
 
-    def bounds(self, topics: Sequence[str]) -> dict[str, Bounds]:
-        """Where each log begins and ends now."""
+        Committed offsets come through the owner's `consumer`.
+        """
+        if not topics:
+            return {}
+        places = [TopicPartition(topic, 0) for topic in topics]
+        with _asking("committed offsets"):
+            answers = consumer.committed(places, _TIMEOUT_SECONDS)
+        committed = {
+            place.topic: Committed(place.offset, place.metadata or "")
+            if place.offset >= 0
+            else None
+            for place in answers
+            if place.error is None
+        }
+        bounds = self.bounds(committed)
+        marks = {t: c.watermark for t, c in committed.items() if c is not None and t in bounds}
+        starts = self.read_back_starts(marks, bounds)
+        return {topic: _claim(topic, committed[topic], bounds[topic], starts) for topic in bounds}
+
+    def bounds(self, topics: Collection[str]) -> dict[str, Bounds]:
+        """Where each log begins and ends now; without those whose leader does not answer."""
+        starts, ends = self._offsets(topics, _EARLIEST), self._offsets(topics, _LATEST)
+        return {topic: Bounds(starts[topic], ends[topic]) for topic in starts.keys() & ends.keys()}
+
+    def _offsets(self, topics: Collection[str], spec: Any) -> dict[str, int]:
+        if not topics:
+            return {}
         if self._admin is None:
             self._admin = AdminClient(dict(self._config))
         places = [TopicPartition(topic, 0) for topic in topics]
-        found: list[dict[str, int]] = []
-        for spec in (_EARLIEST, _LATEST):
-            with _asking("log bounds"):
-                asked = self._admin.list_offsets(
-                    dict.fromkeys(places, spec), request_timeout=_TIMEOUT_SECONDS
-                )
-                found.append({place.topic: f.result().offset for place, f in asked.items()})
-        start, end = found
-        return {topic: Bounds(start[topic], end[topic]) for topic in topics}
+        with _asking("log bounds"):
+            asked = self._admin.list_offsets(
+                dict.fromkeys(places, spec), request_timeout=_TIMEOUT_SECONDS
+            )
+        found: dict[str, int] = {}
+        for place, answer in asked.items():
+            try:
+                found[place.topic] = answer.result().offset
+            except KafkaException as error:
+                # librdkafka asks on with the leader epoch that it once learned, for ever refused
+                # (FENCED_LEADER_EPOCH) after the broker was restarted; a new client asks anew.
+                self._admin = None
+                logger().warning("log_bounds_later", topic=place.topic, error=_name(error))
+        return found
 
     def read_back_starts(
         self, watermarks: Mapping[str, int], bounds: Mapping[str, Bounds]
@@ -160,18 +174,14 @@ class QueueLogs:
 
 
 def _claim(
-    topic: str,
-    committed: Mapping[str, Committed | None],
-    bounds: Mapping[str, Bounds],
-    starts: Mapping[str, int],
+    topic: str, committed: Committed | None, bounds: Bounds, starts: Mapping[str, int]
 ) -> Claim:
-    found = committed[topic]
-    read_from = starts[topic] if found else bounds[topic].start
-    claim = Claim(QueueName.from_topic(topic), found, bounds[topic], read_from)
+    read_from = starts[topic] if committed else bounds.start
+    claim = Claim(QueueName.from_topic(topic), committed, bounds, read_from)
     if claim.damage is None:
         return claim
     # Never read: the end is an offset that every log has.
-    return Claim(claim.queue, found, bounds[topic], bounds[topic].end)
+    return Claim(claim.queue, committed, bounds, bounds.end)
 
 
 @contextmanager
@@ -179,5 +189,11 @@ def _asking(what: str) -> Iterator[None]:
     try:
         yield
     except KafkaException as failure:
-        error: Any = failure.args[0]
-        raise BrokerAway(f"{what} of the queues: Kafka does not tell ({error.name()})") from failure
+        raise BrokerAway(
+            f"{what} of the queues: Kafka does not tell ({_name(failure)})"
+        ) from failure
+
+
+def _name(failure: KafkaException) -> str:
+    error: Any = failure.args[0]
+    return str(error.name())

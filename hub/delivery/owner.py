@@ -201,7 +201,7 @@ class QueueOwner:
 
     def _arrived(self, record: Taken) -> None:
         event_id, envelope = self._read(record)
-        lane = record.key.decode("utf-8", "replace")
+        lane = record.key.decode("utf-8", "backslashreplace").replace("\0", "\\0")
         size = 2 * len(record.value) + _OVERHEAD_BYTES
         self._held[record.offset] = _Held(record.value, envelope)
         take = self._engine.unusable if envelope is None else self._engine.arrived

@@ -10,13 +10,20 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any, Final, Literal, Protocol
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import (
+    OFFSET_END,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
 
 from hub.delivery.claims import Claim, QueueLogs
 from hub.errors import BrokerAway, HubError
@@ -30,9 +37,11 @@ BATCHES_AHEAD: Final = 2
 _BUSY_SECONDS: Final = 0.005
 _IDLE_SECONDS: Final = 0.05
 _CALM_AFTER_SECONDS: Final = 1.0
-_CLAIM_TRIES: Final = 3
+_CLAIM_AGAIN_SECONDS: Final = 0.5
 _ANSWER_SECONDS: Final = 90.0
 """Longer than librdkafka lets a commit be unanswered."""
+_LAST_COMMIT_SECONDS: Final = 1.0
+"""For the commits of a hand-over whose sends have used up their time."""
 
 _OVER: Final = frozenset({KafkaError.UNKNOWN_MEMBER_ID})
 _REPLACED: Final = frozenset({KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID})  # noqa: SLF001
@@ -141,6 +150,9 @@ class QueueReader:
         """Commits whose own answer, which may still come, says nothing any more."""
         self._ours: set[QueueName] = set()
         self._batch: list[Taken] = []
+        self._unclaimed: set[str] = set()
+        """Topics that the group gives us and of which Kafka has not told the offsets yet."""
+        self._claim_at = 0.0
         self._handing_over: set[QueueName] = set()
         self._stopping = False
         self._room = threading.Semaphore(BATCHES_AHEAD)
@@ -209,6 +221,7 @@ class QueueReader:
     def _turn(self, consumer: Consumer) -> None:
         self._serve(consumer)
         self._begin_commit(consumer)
+        self._claim_the_rest(consumer)
         if not self._room.acquire(blocking=False):
             # The loop is behind: wait for it, or for a request; heartbeats have their own thread.
             self._wait_for_request(_BUSY_SECONDS)
@@ -344,33 +357,48 @@ class QueueReader:
     # --- the group ----------------------------------------------------------------------------
 
     def _on_assign(self, consumer: Consumer, places: list[TopicPartition]) -> None:
-        claims = self._claims(consumer, places)
-        starts = [TopicPartition(p.topic, p.partition, c.read_from) for p, c in claims]
-        consumer.incremental_assign(starts)
-        self._ours |= {claim.queue for _, claim in claims}
-        if starts:
-            self._tell(self._listener.claimed, [claim for _, claim in claims])
+        topics = [place.topic for place in places]
+        claims = self._claims(consumer, topics)
+        starts = {t: claims[t].read_from if t in claims else OFFSET_END for t in topics}
+        consumer.incremental_assign([TopicPartition(t, 0, start) for t, start in starts.items()])
+        self._unclaimed.update(topic for topic in topics if topic not in claims)
+        if self._unclaimed:
+            # Kafka is starting, or a leader is: from where to read is not known yet.
+            consumer.pause([TopicPartition(topic, 0) for topic in self._unclaimed])
+        self._claimed(claims)
 
-    def _claims(
-        self, consumer: Consumer, places: list[TopicPartition]
-    ) -> list[tuple[TopicPartition, Claim]]:
-        for left in reversed(range(_CLAIM_TRIES)):
-            try:
-                return self._logs.claims(consumer, places)
-            except BrokerAway as error:
-                if not left:
-                    raise
-                logger().warning("claim_again", error=str(error))
-        raise AssertionError("unreachable")
+    def _claims(self, consumer: Consumer, topics: Collection[str]) -> dict[str, Claim]:
+        self._claim_at = time.monotonic() + _CLAIM_AGAIN_SECONDS
+        try:
+            return self._logs.claims(consumer, topics)
+        except BrokerAway as error:
+            logger().warning("claim_later", count=len(topics), error=str(error))
+            return {}
+
+    def _claim_the_rest(self, consumer: Consumer) -> None:
+        if not self._unclaimed or time.monotonic() < self._claim_at:
+            return
+        claims = self._claims(consumer, self._unclaimed)
+        self._unclaimed -= claims.keys()
+        for claim in claims.values():
+            _steer(consumer, _Steer("seek", claim.queue, claim.read_from))
+            _steer(consumer, _Steer("resume", claim.queue))
+        self._claimed(claims)
+
+    def _claimed(self, claims: Mapping[str, Claim]) -> None:
+        self._ours |= {claim.queue for claim in claims.values()}
+        if claims:
+            self._tell(self._listener.claimed, list(claims.values()))
 
     def _on_revoke(self, consumer: Consumer, places: list[TopicPartition]) -> None:
         """Hand over: the loop drains these queues and gives their last commits."""
         names = [QueueName.from_topic(place.topic) for place in places]
+        self._unclaimed -= {place.topic for place in places}
         if self._stopping or not names:
             return
         self._handing_over = set(names)
         self._tell(self._listener.revoking, names, self._revoke_seconds)
-        until = time.monotonic() + self._revoke_seconds + 0.2
+        until = time.monotonic() + self._revoke_seconds + _LAST_COMMIT_SECONDS
         while self._handing_over and (left := until - time.monotonic()) > 0:
             self._wait_for_request(min(left, _IDLE_SECONDS))
             self._serve(consumer)
@@ -382,6 +410,7 @@ class QueueReader:
 
     def _let_go(self, names: list[QueueName]) -> None:
         """Nothing of these queues comes or goes any more, also not what is on its way."""
+        self._unclaimed -= {name.topic for name in names}
         self._ours.difference_update(names)
         self._batch[:] = [record for record in self._batch if record.queue not in names]
         for name in names:

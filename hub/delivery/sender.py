@@ -111,11 +111,11 @@ class Sender:
                 for part in envelope.parts
             )
         except Poison as bad:
-            raise MappingError(str(bad)) from bad
+            raise MappingError(_clean(str(bad))) from bad
         try:
             return line.connector.build(Deliverable(envelope, parts))
-        except MappingError:
-            raise
+        except MappingError as bad:
+            raise MappingError(_clean(str(bad))) from None
         except Exception as bug:  # noqa: BLE001 - see the failure policy below
             # Failure policy: a connector's bug on this record parks its lane; the others flow.
             # The text of an unknown exception may quote the record, so only its type is told.
@@ -164,7 +164,7 @@ class Sender:
             verdict = Verdict(VerdictKind.AMBIGUOUS, "connector_bug", text, status=answer.status)
         if verdict.kind is VerdictKind.DELIVERED:
             self._faults.crash("delivery.after_2xx")
-        return replace(verdict, text=redact(verdict.text)[:_TEXT_LENGTH])
+        return replace(verdict, code=_clean(verdict.code), text=_clean(verdict.text))
 
     def _on_sent(self) -> Callable[[], None] | None:
         if not self._faults.plants("delivery.after_send"):
@@ -173,3 +173,9 @@ class Sender:
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _clean(text: str) -> str:
+    """What a connector says, fit for `outcomes` and SQL, which a stranger's text may not be."""
+    sound = text.encode("utf-8", "replace").decode().replace("\0", "?")
+    return redact(sound)[:_TEXT_LENGTH]

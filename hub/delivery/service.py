@@ -71,6 +71,7 @@ class DeliveryService:
         self._waiting: dict[QueueName, Claim] = {}
         """Ours, but not to be delivered as configured now."""
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._closing: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._exit: int | None = None
         self._ended = asyncio.Event()
@@ -111,7 +112,7 @@ class DeliveryService:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await asyncio.gather(*(owner.close() for owner in self._owners.values()))
+        await asyncio.gather(*self._closing, *(o.close() for o in self._owners.values()))
         self._sender.close()
         return self._exit or 0
 
@@ -163,7 +164,9 @@ class DeliveryService:
             if owner is not None:
                 logger().info("queue_gone", queue=str(queue))
                 owner.lost()
-                self._spawn(owner.close())
+                closing = asyncio.get_running_loop().create_task(owner.close())
+                self._closing.add(closing)
+                closing.add_done_callback(self._closing.discard)
 
     def damaged(self, queue: QueueName, problem: str) -> None:
         owner = self._owners.get(queue)

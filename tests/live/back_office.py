@@ -124,7 +124,7 @@ class World:
         self.group = group or f"delivery-{uuid.uuid4()}"
         self.pattern = rf"^deliveries\..*-{self.group[-8:]}$"
         """This world's queues only: others on the same broker would be shared out with them."""
-        self.settings = Settings(home=folder, drain_seconds=1.0)
+        self.settings = Settings(home=folder, drain_seconds=10.0)
         self.contract = Contract.load()
         self.admission = Store(self.settings.database_url("admission"), ADMISSION_TABLES)
         self.delivery = Store(self.settings.database_url("delivery"), DELIVERY_TABLES)

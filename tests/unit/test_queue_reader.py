@@ -1,6 +1,6 @@
 """The thread on the Kafka consumer: whose commits go out, whose answers count."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import pytest
@@ -55,11 +55,8 @@ class Loop:
 
 
 class Logs:
-    def claims(
-        self, _consumer: Any, places: Sequence[TopicPartition]
-    ) -> list[tuple[TopicPartition, Claim]]:
-        bounds = Bounds(0, 0)
-        return [(p, Claim(QueueName.from_topic(p.topic), None, bounds, 0)) for p in places]
+    def claims(self, _consumer: Any, topics: Collection[str]) -> dict[str, Claim]:
+        return {t: Claim(QueueName.from_topic(t), None, Bounds(0, 0), 0) for t in topics}
 
 
 class Message:
