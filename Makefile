@@ -34,9 +34,9 @@ check: setup
 	$(BIN)/hub config check
 	$(BIN)/pytest -q tests/house
 
-# On two cores within 15 seconds, so nothing here starts a process or searches long.
+# On two cores within 15 seconds, so nothing here starts a process, waits or searches long.
 fast: setup
-	$(IN_MEMORY) $(BIN)/pytest -q -n 2 -m "not live and not slow" --brief $(UNITS)
+	$(IN_MEMORY) $(BIN)/pytest -q -n 2 -m "not live and not slow" --brief $(UNITS) --ignore=tests/live
 
 unit: setup
 	$(BIN)/pytest -q -n 2 -m "not live" $(UNITS)

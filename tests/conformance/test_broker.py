@@ -139,6 +139,7 @@ class BrokerBehaviour:
         assert found.offset == 2
         assert (found.metadata or "").rstrip("\0") == METADATA
 
+    @pytest.mark.slow
     def test_what_was_not_committed_comes_again(self, broker: Broker) -> None:
         topic, group = broker.topic(), uuid.uuid4().hex
         broker.send(topic, [(b"k", str(n).encode()) for n in range(5)])
@@ -187,6 +188,7 @@ class BrokerBehaviour:
         with pytest.raises(ConfigError, match=topic):
             broker.topics.ensure_topics([TopicSpec(topic, "k", 5)])
 
+    @pytest.mark.slow
     def test_two_members_share_twelve_queues_evenly(self, broker: Broker) -> None:
         prefix = f"q{uuid.uuid4().hex[:8]}"
         names = {f"{prefix}.{n}" for n in range(12)}
@@ -244,6 +246,7 @@ class TestMemory(BrokerBehaviour):
         with pytest.raises(BrokerAway, match="records are gone"):
             _ = first.bootstrap
 
+    @pytest.mark.slow
     def test_lacks_admin(self, broker: Broker) -> None:
         with pytest.raises(BrokerAway):
             Admin(broker.bootstrap, timeout_seconds=2)

@@ -85,6 +85,7 @@ async def test_one_citizens_requests_stand_in_the_order_of_their_202s(
     assert list(by_key.values()) == [list(range(1, 11))] * 3
 
 
+@pytest.mark.slow
 async def test_503_while_the_broker_is_down_and_the_same_reference_after(
     desk: Desk, broker: MemoryBroker, website: httpx.AsyncClient
 ) -> None:

@@ -205,6 +205,7 @@ def send_to(producer: Producer, value: bytes) -> "asyncio.Task[Ack]":
     return asyncio.ensure_future(producer.send(REQUESTS, b"k", value))
 
 
+@pytest.mark.slow
 async def test_no_broker_is_broker_away_and_back_is_an_ack(memory: MemoryBroker) -> None:
     producer = Producer(memory.bootstrap, "t", 2.0)
     await producer.send(REQUESTS, b"k", b"0")
