@@ -151,6 +151,23 @@ async def test_aiohttp_would_send_a_dropped_put_twice_without_our_setting() -> N
     assert [r[-1:] for r in server.requests] == [b"1", b"2", b"2"]
 
 
+async def test_what_came_while_a_connection_was_idle_is_no_answer_to_the_next_request() -> None:
+    """A second 200, or a 408 for an idle connection: the request behind it was never written."""
+
+    async def handler(peer: Peer) -> None:
+        await peer.say(answer(peer.body))
+        if peer.body == b"1":
+            await asyncio.sleep(0.05)
+            await peer.say(answer(b"nobody asked"))
+
+    async with serving(handler) as server, client_with() as client:
+        for body in (b"1", b"2", b"3"):
+            got = answer_of(await client.send(HttpRequest("POST", server.url, {}, body), {}))
+            assert got.body == body
+            await asyncio.sleep(0.2)
+    assert [r[-1:] for r in server.requests] == [b"1", b"2", b"3"]
+
+
 async def test_a_refused_connection_was_not_sent() -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
