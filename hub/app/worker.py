@@ -1,10 +1,13 @@
 """`hub worker`: prepares, then supervises."""
 
+import time
+from collections.abc import Callable
 from contextlib import ExitStack
 
+from hub import telemetry
 from hub.app.base import Base, key_store, load
 from hub.broker.admin import Admin
-from hub.errors import ConfigError
+from hub.errors import Away, ConfigError
 from hub.settings import Settings
 from hub.topics import CATALOGUE, DELIVERY_GROUP, WAY_GROUP, queue_spec
 from hub.worker import Supervisor, instance_id
@@ -27,9 +30,25 @@ def prepare(settings: Settings) -> Base:
     return base
 
 
+def prepare_patiently(
+    settings: Settings, pause_seconds: float = 2.0, sleep: Callable[[float], None] = time.sleep
+) -> Base:
+    """As `prepare`; while Kafka or a store is away, say so and try again.
+
+    After a power cut Kafka and the worker start together: a worker that gave up would have to be
+    started by hand on a Sunday.
+    """
+    while True:
+        try:
+            return prepare(settings)
+        except Away as away:
+            telemetry.logger().warning("worker_waits", error=str(away), seconds=pause_seconds)
+            sleep(pause_seconds)
+
+
 def run_worker(settings: Settings) -> int:
     """Supervise the way and delivery until SIGTERM or SIGINT."""
-    base = prepare(settings)
+    base = prepare_patiently(settings)
 
     def remove_members(slot: int) -> None:
         with Admin(base.bootstrap) as admin:

@@ -7,8 +7,8 @@ import pytest
 import sqlalchemy as sa
 
 from hub.admission import METADATA
-from hub.app import base, operators
-from hub.errors import ConfigError, Refused
+from hub.app import base, operators, worker
+from hub.errors import BrokerAway, ConfigError, Refused
 from hub.faults import Faults
 from hub.keys import KeyFile, KeyStore, SubjectKind
 from hub.settings import Settings
@@ -70,3 +70,28 @@ def test_every_database_of_a_fresh_home_can_be_made(tmp_path: Path) -> None:
                 lambda c: c.execute(sa.text("SELECT count(*) FROM sqlite_master")).scalar()
             )
             assert count
+
+
+def test_a_worker_waits_for_what_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tries = iter([BrokerAway("no answer"), BrokerAway("no answer"), None])
+    ready = object()
+
+    def prepare(_settings: Settings) -> object:
+        away = next(tries)
+        if away:
+            raise away
+        return ready
+
+    monkeypatch.setattr(worker, "prepare", prepare)
+    waits: list[float] = []
+    assert worker.prepare_patiently(Settings(home=tmp_path), 2.0, waits.append) is ready
+    assert waits == [2.0, 2.0]
+
+
+def test_a_worker_does_not_wait_for_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    def prepare(_settings: Settings) -> object:
+        raise ConfigError("routes.toml:3: ...")
+
+    monkeypatch.setattr(worker, "prepare", prepare)
+    with pytest.raises(ConfigError, match="routes"):
+        worker.prepare_patiently(Settings(), 2.0, lambda _: pytest.fail("it waited"))
