@@ -297,7 +297,9 @@ class DeliveryService:
             self._fail(bug)
 
 
-def trim(bootstrap: str, watermarks: Mapping[str, int]) -> dict[str, int]:
+def trim(
+    bootstrap: str, watermarks: Mapping[str, int], logs: QueueLogs | None = None
+) -> dict[str, int]:
     """Delete what lies behind the read-back window of each topic's committed offset (rule 10).
 
     Returns the new log starts of what was trimmed. The window is that of a taking-over owner, so
@@ -305,9 +307,10 @@ def trim(bootstrap: str, watermarks: Mapping[str, int]) -> dict[str, int]:
     """
     if not watermarks:
         return {}
-    logs = QueueLogs(bootstrap)
-    bounds = logs.bounds(list(watermarks))
-    starts = logs.read_back_starts(watermarks, bounds)
+    logs = logs or QueueLogs(bootstrap)
+    bounds = logs.bounds(watermarks)
+    known = {topic: watermarks[topic] for topic in bounds}
+    starts = logs.read_back_starts(known, bounds)
     trimmed = {
         topic: start
         for topic, start in starts.items()

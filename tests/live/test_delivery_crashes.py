@@ -36,6 +36,7 @@ async def child(world: World, queue: QueueName, point: str) -> asyncio.subproces
         "group": world.group,
         "topic": queue.topic,
         "crash_at": point,
+        "slot": 0,
     }
     return await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.live.delivery_child", json.dumps(plan),
