@@ -38,6 +38,8 @@ _BUSY_SECONDS: Final = 0.005
 _IDLE_SECONDS: Final = 0.05
 _CALM_AFTER_SECONDS: Final = 1.0
 _CLAIM_AGAIN_SECONDS: Final = 0.5
+_CLAIM_REST: Final = 10.0
+"""So many times as long as the claims took that are not complete."""
 _ANSWER_SECONDS: Final = 90.0
 """Longer than librdkafka lets a commit be unanswered."""
 _LAST_COMMIT_SECONDS: Final = 1.0
@@ -368,20 +370,29 @@ class QueueReader:
         self._claimed(claims)
 
     def _claims(self, consumer: Consumer, topics: Collection[str]) -> dict[str, Claim]:
-        self._claim_at = time.monotonic() + _CLAIM_AGAIN_SECONDS
+        began = time.monotonic()
         try:
             return self._logs.claims(consumer, topics)
         except BrokerAway as error:
             logger().warning("claim_later", count=len(topics), error=str(error))
             return {}
+        finally:
+            # Meanwhile no other queue can commit: one leader that is away must not cost them more.
+            now = time.monotonic()
+            self._claim_at = now + max(_CLAIM_AGAIN_SECONDS, _CLAIM_REST * (now - began))
 
     def _claim_the_rest(self, consumer: Consumer) -> None:
         if not self._unclaimed or time.monotonic() < self._claim_at:
             return
-        claims = self._claims(consumer, self._unclaimed)
+        found = self._claims(consumer, self._unclaimed)
+        # Where the seek fails, the next record would come from the end of the log.
+        claims = {
+            topic: claim
+            for topic, claim in found.items()
+            if _steer(consumer, _Steer("seek", claim.queue, claim.read_from))
+        }
         self._unclaimed -= claims.keys()
         for claim in claims.values():
-            _steer(consumer, _Steer("seek", claim.queue, claim.read_from))
             _steer(consumer, _Steer("resume", claim.queue))
         self._claimed(claims)
 
@@ -426,7 +437,7 @@ class QueueReader:
             self._stopping = True
 
 
-def _steer(consumer: Consumer, steer: _Steer) -> None:
+def _steer(consumer: Consumer, steer: _Steer) -> bool:
     place = TopicPartition(steer.queue.topic, 0, steer.offset)
     try:
         if steer.how == "seek":
@@ -438,6 +449,8 @@ def _steer(consumer: Consumer, steer: _Steer) -> None:
     except KafkaException:
         # Revoked in the meantime: whoever asked hears of that too.
         logger().debug("queue_not_ours", topic=place.topic)
+        return False
+    return True
 
 
 def _marks(places: Sequence[TopicPartition]) -> _Marks:

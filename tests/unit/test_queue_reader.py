@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from hub.delivery import reader as reader_module
 from hub.delivery.claims import Bounds, Claim
@@ -55,8 +55,17 @@ class Loop:
 
 
 class Logs:
+    def __init__(self) -> None:
+        self.away: list[set[str]] = []
+        """Topics not told of, at the next calls."""
+
     def claims(self, _consumer: Any, topics: Collection[str]) -> dict[str, Claim]:
-        return {t: Claim(QueueName.from_topic(t), None, Bounds(0, 0), 0) for t in topics}
+        away = self.away.pop(0) if self.away else set()
+        return {
+            t: Claim(QueueName.from_topic(t), None, Bounds(0, 0), 0)
+            for t in topics
+            if t not in away
+        }
 
 
 class Message:
@@ -88,6 +97,8 @@ class Consumer:
         self.answer = config["on_commit"]
         self.reader = reader
         self.steps = steps
+        self.steered: list[tuple[str, str]] = []
+        self.seek_fails: list[bool] = []
         self.asynchronous: list[list[TopicPartition]] = []
         self.synchronous: list[list[TopicPartition]] = []
 
@@ -107,14 +118,30 @@ class Consumer:
 
     def incremental_assign(self, _places: list[TopicPartition]) -> None: ...
 
+    def pause(self, places: list[TopicPartition]) -> None:
+        self.steered.append(("pause", places[0].topic[-1]))
+
+    def resume(self, places: list[TopicPartition]) -> None:
+        self.steered.append(("resume", places[0].topic[-1]))
+
+    def seek(self, place: TopicPartition) -> None:
+        self.steered.append(("seek", place.topic[-1]))
+        if self.seek_fails.pop() if self.seek_fails else False:
+            raise KafkaException(KafkaError(KafkaError._STATE))
+
     def close(self) -> None: ...
 
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Listener, Consumer]]:
-    def run(*steps: Step, at_revoke: Callable[[QueueReader], None] | None = None) -> Any:
+    def run(
+        *steps: Step,
+        at_revoke: Callable[[QueueReader], None] | None = None,
+        away: Sequence[set[str]] = (),
+    ) -> Any:
         listener = Listener()
         logs: Any = Logs()
+        logs.away = list(away)
         reader = QueueReader({}, logs, listener, 0.0)
         loop: Any = Loop()
         reader._loop = loop
@@ -245,3 +272,27 @@ def test_a_bug_ends_the_thread_aloud(run: Run) -> None:
     assert isinstance(error, HubError)
     assert "ZeroDivisionError" in str(error)
     assert "never shown" not in str(error)
+
+
+def test_a_queue_of_which_kafka_does_not_tell_is_claimed_when_it_does(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader_module, "_CLAIM_AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(reader_module, "_CLAIM_REST", 0.0)
+    listener, consumer = run(assign(A, B), *[lambda _: None] * 3, away=[{B.topic}, {B.topic}])
+    assert listener.of("claimed") == [[A], [B]]
+    assert consumer.steered == [("pause", "b"), ("seek", "b"), ("resume", "b")]
+
+
+def test_a_queue_that_cannot_be_wound_back_yet_is_not_read_from_its_end(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader_module, "_CLAIM_AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(reader_module, "_CLAIM_REST", 0.0)
+
+    def fails(consumer: Consumer) -> None:
+        consumer.seek_fails.append(True)
+
+    listener, consumer = run(fails, assign(B), *[lambda _: None] * 3, away=[{B.topic}])
+    assert listener.of("claimed") == [[B]]
+    assert consumer.steered == [("pause", "b"), ("seek", "b"), ("seek", "b"), ("resume", "b")]
