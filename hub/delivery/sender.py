@@ -60,11 +60,16 @@ def make_line(
             f"{file}: no connector {destination.connector!r} is installed; install its package"
         )
     try:
-        config = connector.Config.model_validate(dict(destination.settings))
-    except ValueError as bad:
-        # pydantic quotes the input, which may be a secret in the wrong place.
-        raise ConfigError(f"{file}: settings cannot be used; see hub config check") from bad
-    return Line(queue, destination, connector(config))
+        made = connector(connector.Config.model_validate(dict(destination.settings)))
+    except ConfigError:
+        raise
+    except Exception as bad:
+        # Failure policy: one destination that cannot be made stops no other, whatever it raises.
+        # Its text is not told: pydantic quotes the input, which may be a secret.
+        raise ConfigError(
+            f"{file}: settings cannot be used ({type(bad).__name__}); see hub config check"
+        ) from bad
+    return Line(queue, destination, made)
 
 
 class Sender:
@@ -152,6 +157,10 @@ class Sender:
     def _classify(self, line: Line, answer: HttpAnswer) -> Verdict:
         try:
             verdict = line.connector.classify(answer)
+            kind = VerdictKind(verdict.kind)
+            verdict = replace(
+                verdict, kind=kind, code=_clean(verdict.code), text=_clean(verdict.text)
+            )
         except Exception as bug:  # noqa: BLE001 - see the failure policy below
             # Failure policy: an answer came and we cannot read it, so it may have taken effect.
             logger().error(
@@ -164,7 +173,7 @@ class Sender:
             verdict = Verdict(VerdictKind.AMBIGUOUS, "connector_bug", text, status=answer.status)
         if verdict.kind is VerdictKind.DELIVERED:
             self._faults.crash("delivery.after_2xx")
-        return replace(verdict, code=_clean(verdict.code), text=_clean(verdict.text))
+        return verdict
 
     def _on_sent(self) -> Callable[[], None] | None:
         if not self._faults.plants("delivery.after_send"):

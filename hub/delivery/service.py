@@ -125,15 +125,18 @@ class DeliveryService:
     # --- what the reader tells ----------------------------------------------------------------
 
     def claimed(self, claims: Sequence[Claim]) -> None:
-        for claim in claims:
-            logger().info(
-                "queue_ours",
-                queue=str(claim.queue),
-                watermark=claim.committed.watermark if claim.committed else None,
-            )
-            self._waiting[claim.queue] = claim
-            if not self._stopping:
-                self._take_over(claim, loud=True)
+        try:
+            for claim in claims:
+                logger().info(
+                    "queue_ours",
+                    queue=str(claim.queue),
+                    watermark=claim.committed.watermark if claim.committed else None,
+                )
+                self._waiting[claim.queue] = claim
+                if not self._stopping:
+                    self._take_over(claim, loud=True)
+        except Exception as bug:  # noqa: BLE001 - told from another thread, nobody else hears it
+            self._fail(bug)
 
     def taken(self, records: Sequence[Taken]) -> None:
         try:
@@ -194,10 +197,7 @@ class DeliveryService:
         engine = QueueEngine(str(claim.queue), self._pace(line.destination.limits), random.Random())
         owner = QueueOwner(claim, line, engine, self._around)
         self._owners[claim.queue] = owner
-        try:
-            owner.start()
-        except Exception as bug:  # noqa: BLE001 - told from another thread, nobody else hears it
-            self._fail(bug)
+        owner.start()
 
     def _line(self, queue: QueueName) -> Line:
         destination = self._configuration.destinations.get(queue)
