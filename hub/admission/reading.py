@@ -3,6 +3,7 @@
 import difflib
 import json
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Final, get_args
 
 from pydantic import ValidationError
@@ -25,6 +26,7 @@ _DATE: Final = ("date_invalid", "Moet een datum zijn als 2026-12-31.")
 _OBJECT: Final = ("wrong_type", "Moet een object zijn.")
 _LIST: Final = ("wrong_type", "Moet een lijst zijn.")
 _NUMBER: Final = ("wrong_type", "Moet een getal zijn.")
+_INVALID: Final = ("invalid", "De waarde is niet geldig.")
 _REASONS: Final[dict[str, tuple[str, str]]] = {
     "missing": ("required", "Dit veld is verplicht."),
     "extra_forbidden": ("unknown_field", "Bevat een veld dat hier niet hoort."),
@@ -97,9 +99,11 @@ def read(request: AdmissionRequest, rules: Rules | None) -> Request:
         return MODELS[service].model_validate_json(request.body, context=rules)
     except ValidationError as bad:
         faults = bad.errors(include_url=False, include_input=False)
-    # One line per place and code: a thousand unknown fields in one object are one fault.
-    fields = {(f.name, f.code): f for f in map(_invalid_field, faults)}
-    raise Refused("invalid_request", _DETAIL, tuple(fields.values())[:MAX_FIELDS])
+    # One line per place and code: a thousand unknown fields in one object are one fault, and only
+    # of what is told a text is made.
+    told = islice({_where(fault): fault for fault in faults}.items(), MAX_FIELDS)
+    fields = tuple(InvalidField(*where, _reason(fault)) for where, fault in told)
+    raise Refused("invalid_request", _DETAIL, fields)
 
 
 def canonical(request: Request) -> bytes:
@@ -121,15 +125,24 @@ def _object(body: bytes) -> dict[str, Any]:
     return content
 
 
-def _invalid_field(fault: ErrorDetails) -> InvalidField:
+def _where(fault: ErrorDetails) -> tuple[str, str]:
+    """Path and code."""
     kind, place = fault["type"], fault["loc"]
     if kind not in _KNOWN:
-        return InvalidField(_path(place), kind, fault["msg"])
-    code, reason = _REASONS.get(kind, ("invalid", "De waarde is niet geldig."))
+        return _path(place), kind
+    # The name of a field is the caller's text: it may hold anything, so it is not repeated.
+    known = place[:-1] if kind == "extra_forbidden" else place
+    return _path(known), _REASONS.get(kind, _INVALID)[0]
+
+
+def _reason(fault: ErrorDetails) -> str:
+    kind = fault["type"]
+    if kind not in _KNOWN:
+        return fault["msg"]
+    reason = _REASONS.get(kind, _INVALID)[1]
     if kind == "extra_forbidden":
-        # The name of the field is the caller's text: it may hold anything, so it is not repeated.
-        return InvalidField(_path(place[:-1]), code, reason + _suggestion(str(place[-1])))
-    return InvalidField(_path(place), code, reason.format(**fault.get("ctx", {})))
+        return reason + _suggestion(str(fault["loc"][-1]))
+    return reason.format(**fault.get("ctx", {}))
 
 
 def _path(place: tuple[int | str, ...]) -> str:

@@ -36,6 +36,7 @@ class Desk:
         self.engine = QueueEngine("GM0000/test", pace, random.Random(seed))
         self.now = 1000.0
         self.log: list[Effect] = []
+        self._sends: list[Send] = []
         self._last_send: dict[str, Send] = {}
         self.held: set[type] = set()
         self.waiting: list[Any] = []
@@ -63,6 +64,7 @@ class Desk:
         for effect in effects:
             self.log.append(effect)
             if isinstance(effect, Send):
+                self._sends.append(effect)
                 self._last_send[effect.event_id] = effect
             if type(effect) in self.held:
                 self.waiting.append(effect)
@@ -96,7 +98,7 @@ class Desk:
     # --- answers ---
 
     def sends(self) -> list[Send]:
-        return [effect for effect in self.log if isinstance(effect, Send)]
+        return self._sends.copy()
 
     def sent(self) -> list[str]:
         return [send.event_id for send in self.sends()]
@@ -134,8 +136,8 @@ class Desk:
 
     def wait_for_send(self, event_id: str, within: float = 120.0) -> Send:
         """Until one more try of it is asked for."""
-        before, end = len(self.sends()), self.now + within
-        while event_id not in self.sent()[before:]:
+        before, end = len(self._sends), self.now + within
+        while all(send.event_id != event_id for send in self._sends[before:]):
             assert self.now < end, f"{event_id} is not sent again"
             self.wait(0.05)
         return self.open_send(event_id)
