@@ -118,19 +118,23 @@ Secret = Annotated[SecretStr, AfterValidator(_is_reference)]
 """A field of `Config` that says where a secret is: `env:NAME` or `file:/path`."""
 
 
+class SecretMissing(ConfigError):
+    """A secret is not there now. Failure policy: its destination waits, and nobody else does."""
+
+
 def reveal(secret: SecretStr) -> str:
     """The secret that a `Secret` points at, read once when a connector is made.
 
-    Raises ConfigError naming the reference: the destination waits until it can be read.
+    Raises SecretMissing naming the reference: the destination waits until it can be read.
     """
     reference = secret.get_secret_value()
     kind, _, name = reference.partition(":")
     try:
         value = os.environ[name] if kind == "env" else Path(name).read_text().strip()
     except (KeyError, OSError, UnicodeDecodeError):
-        raise ConfigError(f"secret {reference}: not there or not readable; set it") from None
+        raise SecretMissing(f"secret {reference}: not there or not readable; set it") from None
     if not value:
-        raise ConfigError(f"secret {reference}: is empty; set it")
+        raise SecretMissing(f"secret {reference}: is empty; set it")
     return value
 
 

@@ -52,7 +52,10 @@ class Configuration:
         gazetteer: Gazetteer | None = None,
         now: datetime | None = None,
     ) -> "Configuration":
-        """Raises ConfigError listing every problem, a line each: file, line, remedy."""
+        """Raises ConfigError listing every problem, a line each: file, line, remedy.
+
+        A secret that is missing is none: its destination waits, and intake needs no secrets.
+        """
         reading = _read(path, connectors, gazetteer, now)
         if reading.problems:
             raise ConfigError("\n".join(str(problem) for problem in reading.problems))
@@ -82,7 +85,8 @@ def check(
 
     `connectors` by name (default: those installed); `now` decides which rows are past.
     """
-    return _read(path, connectors, gazetteer, now).problems
+    reading = _read(path, connectors, gazetteer, now)
+    return sorted(reading.problems + reading.waiting, key=_place)
 
 
 def _read(
@@ -95,5 +99,9 @@ def _read(
         now or datetime.now(UTC),
     )
     reading.read()
-    reading.problems.sort(key=lambda problem: (str(problem.file), problem.line))
+    reading.problems.sort(key=_place)
     return reading
+
+
+def _place(problem: ConfigProblem) -> tuple[str, int]:
+    return str(problem.file), problem.line

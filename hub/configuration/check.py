@@ -18,7 +18,7 @@ from hub.configuration.files import (
 )
 from hub.configuration.problem import ConfigProblem, Source, did_you_mean, nearest, read
 from hub.configuration.routes import EVERY_MUNICIPALITY, Route
-from hub.connector import Connector, Kind
+from hub.connector import Connector, Kind, SecretMissing
 from hub.errors import ConfigError
 from hub.event import SERVICES
 from hub.gazetteer import Gazetteer
@@ -42,6 +42,8 @@ class Reading:
     destinations: dict[QueueName, Destination] = field(default_factory=dict)
     tenants: dict[str, Tenant] = field(default_factory=dict)
     problems: list[ConfigProblem] = field(default_factory=list)
+    waiting: list[ConfigProblem] = field(default_factory=list)
+    """What keeps one destination waiting and no process from starting: secrets that are missing."""
     named: set[QueueName] = field(default_factory=set)
     """Queues that have a file, be it one that cannot be used."""
 
@@ -148,6 +150,9 @@ class Reading:
             connector(connector.Config.model_validate(table.settings))
         except ValidationError as error:
             self.problems += source.invalid(connector.Config, error, ("settings",))
+        except SecretMissing as error:
+            remedy = "or correct its name under [settings]"
+            self.waiting.append(source.problem(("settings",), str(error), remedy))
         except ConfigError as error:
             remedy = "correct it under [settings]"
             self.problems.append(source.problem(("settings",), str(error), remedy))

@@ -9,7 +9,15 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from hub.configuration import Configuration, Limits, check
-from hub.connector import Deliverable, HttpAnswer, HttpRequest, Kind, Verdict, VerdictKind
+from hub.connector import (
+    Deliverable,
+    HttpAnswer,
+    HttpRequest,
+    Kind,
+    SecretMissing,
+    Verdict,
+    VerdictKind,
+)
 from hub.errors import ConfigError
 from hub.event import PUBLIC_SPACE_REPORT, RELOCATION
 from hub.topics import QueueName
@@ -80,6 +88,8 @@ class FakeConnector:
     def __init__(self, config: Any) -> None:
         if config.url == "broken":
             raise ConfigError("the template of `url` has no end")
+        if config.url == "secret":
+            raise SecretMissing("secret env:TOKEN: not there or not readable; set it")
 
     def build(self, event: Deliverable) -> HttpRequest:
         raise NotImplementedError
@@ -392,6 +402,15 @@ def test_one_mistake_is_one_problem(config: Path, name: str) -> None:
         assert len(found(config)) == 2, "the key is unknown, and the right one is missing"
     else:
         assert len(found(config)) == 1
+
+
+def test_a_missing_secret_is_told_and_keeps_no_process_from_starting(config: Path) -> None:
+    """Intake and the way need none, and delivery has other destinations."""
+    in_destination("https://zaken.example", "secret")(config)
+    (problem,) = check(config, CONNECTORS, now=NOW)
+    assert str(problem).startswith(f"{config / ZAKEN}:7: secret env:TOKEN: not there")
+    loaded = Configuration.load(config, CONNECTORS, now=NOW)
+    assert QueueName("GM0505", "zaken") in loaded.destinations
 
 
 def test_all_problems_are_told_at_once_in_order(config: Path) -> None:
