@@ -303,7 +303,7 @@ class QueueOwner:
             case InsertRow():
                 return partial(self._insert, effect, self._held[effect.row.offset])
             case SetEpoch():
-                return partial(store.set_epoch, self.name, effect.epoch)
+                return partial(self._set_epoch, effect.epoch)
             case ReadParked():
                 return partial(self._read_parked, effect)
             case DeleteRow():
@@ -312,6 +312,18 @@ class QueueOwner:
                 return partial(store.mark, self.name, effect)
             case CloseCommand():
                 return partial(store.close_command, self.name, effect)
+
+    async def _set_epoch(self, epoch: int) -> None:
+        """Where the offset was set back, the group never takes the queue away: say what to do."""
+        try:
+            await self._around.store.set_epoch(self.name, epoch)
+        except Fenced as fenced:
+            self._stop(
+                f"{fenced}. If no other worker owns this queue, its committed offset was lost or "
+                "set back: find the first undelivered record, then commit its offset with the "
+                "metadata 1:<epoch of the store>:u: and restart the worker"
+            )
+            raise
 
     async def _insert(self, asked: InsertRow, held: _Held) -> None:
         reference = held.envelope.reference if held.envelope else ""

@@ -422,6 +422,20 @@ async def test_a_queue_that_the_group_took_away_is_not_sent_to_before_the_loop_h
     assert bench.wire.asked == []
 
 
+async def test_an_offset_that_was_set_back_stops_the_queue_aloud(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No other owner will come, so silence would last for ever."""
+    await bench.store.set_epoch(str(QUEUE), 57)
+    bench.owner.start()
+    await asyncio.wait_for(bench.owner.drained.wait(), 20)
+    said = "".join(capsys.readouterr())
+    assert "queue_stopped" in said
+    assert "metadata 1:<epoch of the store>:u:" in said
+    assert "57" in said
+    assert bench.wire.asked == []
+
+
 async def test_an_owner_whom_the_store_knows_to_be_late_drops_everything(bench: Bench) -> None:
     await bench.live()
     await bench.store.set_epoch(str(QUEUE), 99)
