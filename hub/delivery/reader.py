@@ -37,6 +37,7 @@ BATCHES_AHEAD: Final = 2
 _BUSY_SECONDS: Final = 0.005
 _IDLE_SECONDS: Final = 0.05
 _CALM_AFTER_SECONDS: Final = 1.0
+_SAY_AGAIN_SECONDS: Final = 10.0
 _CLAIM_AGAIN_SECONDS: Final = 0.5
 _CLAIM_REST: Final = 10.0
 """So many times as long as the claims took that are not complete."""
@@ -148,6 +149,7 @@ class QueueReader:
         self._commits: dict[str, Commit] = {}
         self._under_way: dict[str, Commit] | None = None
         self._begun_at = 0.0
+        self._told_at = -_SAY_AGAIN_SECONDS
         self._done_again: list[_Marks] = []
         """Commits whose own answer, which may still come, says nothing any more."""
         self._ours: set[QueueName] = set()
@@ -329,7 +331,15 @@ class QueueReader:
             # No word on a topic is no success either.
             failed = error or errors.get(topic, KafkaError(KafkaError._FAIL))  # noqa: SLF001
             results.append((commit, self._result(failed)))
+            if failed is not None:
+                self._say_refused(topic, failed)
         self._tell(self._listener.committed, results)
+
+    def _say_refused(self, topic: str, error: KafkaError) -> None:
+        """Without commits nothing is sent, so it must be seen; each is tried ten times a second."""
+        if time.monotonic() - self._told_at > _SAY_AGAIN_SECONDS:
+            self._told_at = time.monotonic()
+            logger().warning("commit_refused", topic=topic, error=error.name())
 
     def _result(self, error: KafkaError | None) -> CommitResult:
         if error is None:
