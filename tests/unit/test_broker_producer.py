@@ -207,7 +207,7 @@ def send_to(producer: Producer, value: bytes) -> "asyncio.Task[Ack]":
 
 @pytest.mark.slow
 async def test_no_broker_is_broker_away_and_back_is_an_ack(memory: MemoryBroker) -> None:
-    producer = Producer(memory.bootstrap, "t", 2.0)
+    producer = Producer(memory.bootstrap, "t", 10.0)
     await producer.send(REQUESTS, b"k", b"0")
     memory.set_down()
     with pytest.raises(BrokerAway, match=REQUESTS):

@@ -230,13 +230,14 @@ async def test_something_else_than_http_may_have_been_sent() -> None:
     assert got.kind is VerdictKind.NO_ANSWER
 
 
+@pytest.mark.slow
 async def test_the_total_timeout_holds_while_bytes_of_the_head_trickle_in() -> None:
     async def handler(peer: Peer) -> None:
         for byte in answer():
             await peer.say(bytes([byte]))
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.5)
 
-    limits = Limits(request_timeout_seconds=0.3)
+    limits = Limits(request_timeout_seconds=3.0)
     async with serving(handler) as server, client_with(limits) as client:
         got = verdict_of(await client.send(HttpRequest("POST", server.url, {}, b"x"), {}))
     assert (got.kind, got.code) == (VerdictKind.NO_ANSWER, "timeout")
@@ -252,12 +253,13 @@ async def test_an_answer_that_breaks_off_behind_its_status_keeps_what_came() -> 
     assert (got.status, got.body) == (201, b"part")
 
 
+@pytest.mark.slow
 async def test_an_answer_too_slow_behind_its_status_keeps_what_came() -> None:
     async def handler(peer: Peer) -> None:
         await peer.say(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\npart")
         await asyncio.sleep(60)
 
-    limits = Limits(request_timeout_seconds=0.5)
+    limits = Limits(request_timeout_seconds=3.0)
     async with serving(handler) as server, client_with(limits) as client:
         got = answer_of(await client.send(HttpRequest("POST", server.url, {}, b"x"), {}))
     assert (got.status, got.body) == (200, b"part")
