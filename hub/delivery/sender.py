@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from hub.configuration import Destination
@@ -27,6 +27,7 @@ from hub.telemetry import logger
 from hub.topics import QueueName
 
 _TEXT_LENGTH: Final = 200
+_CODE_LENGTH: Final = 64
 _THREADS: Final = 4
 
 
@@ -118,7 +119,7 @@ class Sender:
         except Poison as bad:
             raise MappingError(_clean(str(bad))) from bad
         try:
-            return line.connector.build(Deliverable(envelope, parts))
+            return _request(line.connector.build(Deliverable(envelope, parts)))
         except MappingError as bad:
             raise MappingError(_clean(str(bad))) from None
         except Exception as bug:  # noqa: BLE001 - see the failure policy below
@@ -156,11 +157,7 @@ class Sender:
 
     def _classify(self, line: Line, answer: HttpAnswer) -> Verdict:
         try:
-            verdict = line.connector.classify(answer)
-            kind = VerdictKind(verdict.kind)
-            verdict = replace(
-                verdict, kind=kind, code=_clean(verdict.code), text=_clean(verdict.text)
-            )
+            verdict = _checked(line.connector.classify(answer), answer.status)
         except Exception as bug:  # noqa: BLE001 - see the failure policy below
             # Failure policy: an answer came and we cannot read it, so it may have taken effect.
             logger().error(
@@ -182,6 +179,19 @@ class Sender:
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _request(made: object) -> HttpRequest:
+    if not isinstance(made, HttpRequest):
+        raise TypeError(type(made).__name__)
+    return made
+
+
+def _checked(said: Verdict, status: int) -> Verdict:
+    """Raises for what is no verdict: what is wrong in it would end the process further on."""
+    wait = None if said.retry_after_seconds is None else float(said.retry_after_seconds)
+    code = _clean(said.code)[:_CODE_LENGTH]
+    return Verdict(VerdictKind(said.kind), code, _clean(said.text), wait, status)
 
 
 def _clean(text: str) -> str:

@@ -42,6 +42,7 @@ class Theirs:
         Verdict("maybe"),  # type: ignore[arg-type]
         Verdict(VerdictKind.DELIVERED, code=None),  # type: ignore[arg-type]
         Verdict(VerdictKind.DELIVERED, text=b"ok"),  # type: ignore[arg-type]
+        Verdict(VerdictKind.THROTTLED, retry_after_seconds="soon"),  # type: ignore[arg-type]
     ],
 )
 def test_what_is_no_verdict_may_have_taken_effect(contract: Contract, said: Any) -> None:
@@ -63,6 +64,16 @@ def test_a_kind_written_as_text_is_that_kind(contract: Contract) -> None:
     sender = Sender(contract, keys, NONE)
     verdict = sender._classify(Line(QUEUE, DESTINATION, connector), HttpAnswer(200, {}, b""))
     assert verdict.kind is VerdictKind.DELIVERED
+    sender.close()
+
+
+def test_what_a_verdict_says_fits_outcomes_and_sql(contract: Contract) -> None:
+    connector = Theirs(None)
+    connector.said = Verdict(VerdictKind.REJECTED, "x" * 99, "y" * 999, 1, "422")  # type: ignore[arg-type]
+    keys: Any = None
+    sender = Sender(contract, keys, NONE)
+    verdict = sender._classify(Line(QUEUE, DESTINATION, connector), HttpAnswer(422, {}, b""))
+    assert verdict == Verdict(VerdictKind.REJECTED, "x" * 64, "y" * 200, 1.0, 422)
     sender.close()
 
 
