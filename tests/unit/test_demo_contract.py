@@ -3,11 +3,14 @@
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from hub.admission import METADATA, Admission, AdmissionRequest, Principal
+from hub.admission.formats import MAX_DAYS_AHEAD, Rules
+from hub.admission.reading import read
 from hub.configuration import Configuration
 from hub.connector import Deliverable, discover
 from hub.contract import ENVELOPE, Contract
@@ -95,6 +98,16 @@ async def test_every_request_is_admitted_for_the_handler_that_the_harness_expect
     # The harness counts order per subject: it must mean what the hub means by it.
     assert all(len(refs) == 1 for refs in subjects.values())
     assert len(set.union(*subjects.values())) == len(subjects)
+
+
+def test_a_long_stream_is_as_the_door_wants_it(gazetteer: Gazetteer) -> None:
+    day = today()
+    latest = day + timedelta(days=MAX_DAYS_AHEAD)
+    categories = gazetteer.report_categories
+    # So many that every test person takes part, with the oddest address of the set.
+    for request in generate(1, 6000, day):
+        body = AdmissionRequest(json.dumps(request.body).encode())
+        read(body, Rules(latest, categories))
 
 
 async def test_planned_marks_reach_the_back_office(office: Office) -> None:
