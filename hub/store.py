@@ -101,7 +101,8 @@ class Store:
         self._max_wait_seconds = max_wait_seconds
         self._writer = _engine(url, begin="BEGIN IMMEDIATE", connections=1)
         self._reader = _engine(url, begin="BEGIN", connections=_READERS)
-        self._jobs: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
+        # Not a SimpleQueue: its get(timeout=...) can wait for ever (pyproject.toml says when).
+        self._jobs: queue.Queue[_Job[Any] | None] = queue.Queue()
         self._closed = False
         self._closing = threading.Lock()
         try:

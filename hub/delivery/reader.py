@@ -144,7 +144,7 @@ class QueueReader:
         self._revoke_seconds = revoke_seconds
         self._pattern = pattern
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._requests: queue.SimpleQueue[_Request] = queue.SimpleQueue()
+        self._requests: queue.Queue[_Request] = queue.Queue()
         self._inbox: deque[_Request] = deque()
         self._commits: dict[str, Commit] = {}
         self._under_way: dict[str, Commit] | None = None
