@@ -76,6 +76,8 @@ class _Child:
     pause: float = 0.2
     start_at: float = 0.0
     started: float = 0.0
+    kill_at: float | None = None
+    """Asked to end; killed at that time if it has not."""
     environment: dict[str, str] = field(default_factory=dict)
 
 
@@ -134,9 +136,7 @@ class Supervisor:
             return
         code = child.process.poll()
         if code is None:
-            troubled = child.deaths or child.environment
-            if troubled and now - child.started > _HEALTHY_SECONDS:
-                self._forget_deaths(child)
+            self._look_after_living(child, now)
             return
         self._log.warning("child_exited", name=child.name, exit=code, pid=child.process.pid)
         child.process = None
@@ -145,12 +145,21 @@ class Supervisor:
         if child.name == WAY:
             self._count_death(child, code)
 
-    def _forget_deaths(self, child: _Child) -> None:
-        """Past the trouble: a way in single step starts again with batches."""
-        child.deaths = 0
-        if child.environment and child.process:
-            child.environment = {}
-            child.process.terminate()
+    def _look_after_living(self, child: _Child, now: float) -> None:
+        """Past the trouble: a way in single step starts again with batches.
+
+        Faust waits without limit for what is in hand; what ends unacknowledged comes again.
+        """
+        assert child.process is not None
+        if child.kill_at is not None:
+            if now >= child.kill_at:
+                child.process.kill()
+        elif now - child.started > _HEALTHY_SECONDS:
+            child.deaths = 0
+            if child.environment:
+                child.environment = {}
+                child.kill_at = now + _STOP_SECONDS
+                child.process.terminate()
 
     def _count_death(self, child: _Child, code: int) -> None:
         """Decision 28: after two unexpected ends in a row batches of one, after the third a name.
@@ -199,6 +208,7 @@ class Supervisor:
             if output:
                 output.close()
         child.started = time.monotonic()
+        child.kill_at = None
         self._log.info("child_started", name=child.name, pid=child.process.pid)
 
     def _end_children(self) -> None:

@@ -185,6 +185,30 @@ def test_past_a_named_offset_it_goes_back_to_batches(bench: Bench) -> None:
     assert bench.dies() == {}
 
 
+def test_a_way_that_does_not_end_when_asked_is_killed(bench: Bench, tmp_path: Path) -> None:
+    bench.dies()
+    bench.dies()
+    deaf = tmp_path / "deaf"
+    bench._next = (
+        "import pathlib, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
+        f"pathlib.Path({str(deaf)!r}).touch(); time.sleep(600)"
+    )
+    bench.now = bench.way.start_at
+    bench.look()
+    _until(deaf.exists)
+    bench.now += 31
+    bench.look()
+    bench.now += 14
+    bench.look()
+    assert bench.way.process is not None
+    assert bench.way.process.poll() is None
+    bench.now += 1
+    bench.look()
+    assert bench.way.process.wait() == -signal.SIGKILL
+    bench.look()
+    assert bench.dies() == {}
+
+
 def test_a_healthy_way_is_left_alone(bench: Bench) -> None:
     _lives(bench, 3600)
     assert bench.way.process is not None
