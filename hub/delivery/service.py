@@ -1,6 +1,7 @@
 """The delivery process: queue reader, an owner per queue, operators' commands, trimming."""
 
 import asyncio
+import os
 import random
 import signal
 import threading
@@ -35,6 +36,7 @@ EXIT_AGAIN: Final = 75
 _MAX_POLL_SECONDS: Final = 300.0
 _POLL_MARGIN_SECONDS: Final = 60.0
 _LEASE_MARGIN_SECONDS: Final = 0.5
+_CLOSE_SECONDS: Final = 30.0
 _COMMANDS_SECONDS: Final = 0.5
 _LINES_SECONDS: Final = 10.0
 _TRIM_SECONDS: Final = 600.0
@@ -74,6 +76,7 @@ class DeliveryService:
         self._closing: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._exit: int | None = None
+        self._last_resort: asyncio.TimerHandle | None = None
         self._ended = asyncio.Event()
         self._reader = QueueReader(
             self._consumer_config(group, instance_id),
@@ -114,6 +117,8 @@ class DeliveryService:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.gather(*self._closing, *(o.close() for o in self._owners.values()))
         self._sender.close()
+        if self._last_resort is not None:
+            self._last_resort.cancel()
         return self._exit or 0
 
     def stop(self) -> None:
@@ -256,6 +261,9 @@ class DeliveryService:
             for owner in self._owners.values():
                 owner.abandon()
             self._reader.stop()
+            # Heartbeats go on in the background: a close that hangs would keep the queues.
+            loop = asyncio.get_running_loop()
+            self._last_resort = loop.call_later(_CLOSE_SECONDS, os._exit, EXIT_BUG)
 
     # --- housekeeping -------------------------------------------------------------------------
 

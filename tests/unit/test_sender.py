@@ -17,10 +17,14 @@ QUEUE = QueueName("GM0001", "a")
 DESTINATION = Destination(QUEUE, "theirs", Kind.KEY, {}, Limits())
 
 
+class Nothing(BaseModel):
+    """No settings."""
+
+
 class Theirs:
     """A connector whose author did not read the contract."""
 
-    Config: ClassVar[type[BaseModel]] = BaseModel
+    Config: ClassVar[type[BaseModel]] = Nothing
     said: Any = None
 
     def __init__(self, config: Any) -> None:
@@ -87,4 +91,5 @@ def test_a_connector_that_cannot_be_made_waits_for_a_person(error: Exception) ->
 
     with pytest.raises(ConfigError, match=r"destinations/GM0001/a\.toml") as said:
         make_line(QUEUE, DESTINATION, Broken)
+    assert type(error).__name__ in str(said.value)
     assert "s3cret" not in str(said.value)
