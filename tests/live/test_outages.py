@@ -1,10 +1,14 @@
-"""What the hub leans on goes away under load: the key store, the broker; and garbage comes in."""
+"""What the hub leans on goes away under load: the key store, the broker; and what comes in is bad:
+garbage, and a record that kills whatever handles it.
+"""
 
 import asyncio
+import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import confluent_kafka
@@ -26,7 +30,8 @@ SEED = 12
 CITIZENS = 12
 PER_SECOND = 20.0
 KEYS_AWAY_SECONDS = 60
-BROKER_AWAY_SECONDS = 10
+BROKER_AWAY_SECONDS = 40
+"""Longer than the way tries in place, so that its end and its new start are part of it."""
 QUIET_SECONDS = 60.0
 
 _FIGURES: dict[str, Any] = {}
@@ -36,7 +41,7 @@ _FIGURES: dict[str, Any] = {}
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with small_stack(tmp_path_factory.mktemp("outages") / "demo", SEED) as made:
         yield made
-    if len(_FIGURES) == 3:
+    if len(_FIGURES) == 4:
         write_figures("outages", SEED, _FIGURES)
 
 
@@ -194,3 +199,49 @@ def test_garbage_is_set_aside_and_the_flow_goes_on(
         assert outside.quarantined() - before == planted
         assert outside.child_exits() == []
         _FIGURES["garbage"] = {**_figures(outside, verdict, 0.0), "planted": planted}
+
+
+BUG = """
+import hub.routing
+from pathlib import Path
+
+good = hub.routing.route
+
+def route(envelope, table):
+    if envelope.reference == Path(__file__).with_name("doomed").read_text():
+        raise ZeroDivisionError
+    return good(envelope, table)
+
+hub.routing.route = route
+"""
+
+
+def test_a_record_that_kills_the_way_is_named_and_the_flow_goes_on(
+    stack: Stack, stream: Iterator[DemoRequest], tmp_path: Path
+) -> None:
+    """Decision 28, with a bug planted in the worker's processes that one record sets off."""
+    requests = list(islice(stream, 40))
+    (tmp_path / "sitecustomize.py").write_text(BUG)
+    path = os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))
+    with observing(stack, "doomed") as outside:
+        before = outside.quarantined()
+
+        async def run() -> str:
+            await asyncio.to_thread(stack.kill, WORKER)
+            await outside.websites.run(requests[:20])
+            doomed = outside.websites.accepted[10].reference
+            (tmp_path / "doomed").write_text(doomed)
+            await asyncio.to_thread(stack.start_again, WORKER, {"PYTHONPATH": path})
+            await outside.websites.run(requests[20:], PER_SECOND)
+            await outside.watch.until_settled(QUIET_SECONDS)
+            return doomed
+
+        doomed = asyncio.run(run())
+        assert outside.watch.statuses[doomed] is Seen.QUARANTINED
+        key = next(a.key for a in outside.websites.accepted if a.reference == doomed)
+        verdict = outside.verdict([r for r in requests if r.key != key], {})
+        assert verdict.ok, f"{'; '.join(verdict.problems)} {dict(verdict.offenders)}"
+        assert outside.quarantined() - before == 1
+        assert doomed not in {a.reference for a in outside.arrivals()}
+        assert [(e.name, e.code) for e in outside.child_exits()] == [("way", 70)] * 3
+        _FIGURES["doomed"] = _figures(outside, verdict, 0.0)
