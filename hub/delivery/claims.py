@@ -88,7 +88,11 @@ class QueueLogs:
         bounds = self.bounds(committed)
         marks = {t: c.watermark for t, c in committed.items() if c is not None and t in bounds}
         starts = self.read_back_starts(marks, bounds)
-        return {topic: _claim(topic, committed[topic], bounds[topic], starts) for topic in bounds}
+        return {
+            topic: _claim(topic, committed[topic], bounds[topic], starts)
+            for topic in bounds
+            if topic in starts or committed[topic] is None
+        }
 
     def bounds(self, topics: Collection[str]) -> dict[str, Bounds]:
         """Where each log begins and ends now; without those whose leader does not answer."""
@@ -120,7 +124,8 @@ class QueueLogs:
         self, watermarks: Mapping[str, int], bounds: Mapping[str, Bounds]
     ) -> dict[str, int]:
         """From where to read back, by topic: at least `records`, and all appended in the `seconds`
-        before the record at the watermark, or all that the log still has."""
+        before the record at the watermark, or all that the log still has; without those of which
+        Kafka does not tell now."""
         starts = {
             topic: max(bounds[topic].start, mark - self._records)
             for topic, mark in watermarks.items()
@@ -132,8 +137,11 @@ class QueueLogs:
             if bounds[topic].start < starts[topic] <= bounds[topic].end
         }
         if deep:
-            for topic, offset in self._since(deep).items():
-                starts[topic] = min(starts[topic], offset)
+            since = self._since(deep)
+            for topic in deep:
+                start = starts.pop(topic)
+                if topic in since:
+                    starts[topic] = min(start, since[topic])
         return starts
 
     def _since(self, offsets: Mapping[str, int]) -> dict[str, int]:
@@ -151,6 +159,8 @@ class QueueLogs:
         try:
             with _asking("append times"):
                 appended = self._append_times(consumer, offsets)
+                if not appended:
+                    return {}
                 asked = [
                     TopicPartition(topic, 0, max(0, at - int(self._seconds * 1000)))
                     for topic, at in appended.items()
@@ -158,18 +168,26 @@ class QueueLogs:
                 found = consumer.offsets_for_times(asked, _TIMEOUT_SECONDS)
         finally:
             consumer.close()
-        return {place.topic: place.offset for place in found if place.offset >= 0}
+        # The offset of a place with an error is still the time that was asked for.
+        return {
+            place.topic: place.offset if place.offset >= 0 else offsets[place.topic]
+            for place in found
+            if place.error is None
+        }
 
     def _append_times(self, consumer: Consumer, offsets: Mapping[str, int]) -> dict[str, int]:
         consumer.assign([TopicPartition(topic, 0, offset) for topic, offset in offsets.items()])
         found: dict[str, int] = {}
         until = time.monotonic() + _TIMEOUT_SECONDS
-        while len(found) < len(offsets):
-            if time.monotonic() > until:
-                raise BrokerAway(f"append times of {len(offsets) - len(found)} queues: no answer")
+        # Each fetch brings one queue, so that thousands take longer: those come another time.
+        while len(found) < len(offsets) and time.monotonic() < until:
             message = consumer.poll(0.1)
             if message is not None and message.error() is None:
-                found.setdefault(str(message.topic()), message.timestamp()[1])
+                topic = str(message.topic())
+                found.setdefault(topic, message.timestamp()[1])
+                consumer.pause([TopicPartition(topic, 0)])
+        if left := len(offsets) - len(found):
+            logger().warning("append_times_later", count=left)
         return found
 
 

@@ -40,7 +40,7 @@ _CALM_AFTER_SECONDS: Final = 1.0
 _SAY_AGAIN_SECONDS: Final = 10.0
 _CLAIM_AGAIN_SECONDS: Final = 0.5
 _CLAIM_REST: Final = 10.0
-"""So many times as long as the claims took that are not complete."""
+"""So many times as long as the claims took that told nothing."""
 _ANSWER_SECONDS: Final = 90.0
 """Longer than librdkafka lets a commit be unanswered."""
 _LAST_COMMIT_SECONDS: Final = 1.0
@@ -381,15 +381,16 @@ class QueueReader:
 
     def _claims(self, consumer: Consumer, topics: Collection[str]) -> dict[str, Claim]:
         began = time.monotonic()
+        claims: dict[str, Claim] = {}
         try:
-            return self._logs.claims(consumer, topics)
+            claims = self._logs.claims(consumer, topics)
         except BrokerAway as error:
             logger().warning("claim_later", count=len(topics), error=str(error))
-            return {}
-        finally:
-            # Meanwhile no other queue can commit: one leader that is away must not cost them more.
-            now = time.monotonic()
-            self._claim_at = now + max(_CLAIM_AGAIN_SECONDS, _CLAIM_REST * (now - began))
+        now = time.monotonic()
+        # Meanwhile no other queue can commit: one leader that is away must not cost them more.
+        rest = 1.0 if claims else _CLAIM_REST
+        self._claim_at = now + max(_CLAIM_AGAIN_SECONDS, rest * (now - began))
+        return claims
 
     def _claim_the_rest(self, consumer: Consumer) -> None:
         if not self._unclaimed or time.monotonic() < self._claim_at:
