@@ -252,11 +252,13 @@ def test_a_seed_replays_exactly() -> None:
     assert (first.events, first.counts) == (again.events, again.counts)
 
 
-def test_figures_are_written_as_json(tmp_path: Path) -> None:
-    path = tmp_path / "sim.json"
+def test_figures_are_written_with_commit_and_seed(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.sim", "--kills", "20", "--seed", "3"]
     root = Path(__file__).parents[2]
-    subprocess.run([*command, "--json", str(path)], cwd=root, check=True, capture_output=True)
-    figures = json.loads(path.read_text())
+    subprocess.run([*command, "--results", tmp_path], cwd=root, check=True, capture_output=True)
+    written = json.loads((tmp_path / "simulator.json").read_text())
+    assert written["seed"] == 3
+    assert len(written["commit"]) == 40
+    figures = written["figures"]
     assert figures["kills"] == 20
     assert (figures["lost"], figures["inversions"], figures["twice"]) == (0, 0, 0)
