@@ -1,5 +1,6 @@
 """What every test may ask for: a desk, the contract, the gazetteer, one real Kafka (live only)."""
 
+import gc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -25,6 +26,12 @@ def pytest_configure(config: pytest.Config) -> None:
     # No example has a deadline: on a loaded machine it would fail for nothing.
     search.register_profile("hub", deadline=None, **(BRIEF if config.getoption("brief") else {}))
     search.load_profile("hub")
+
+
+def pytest_collection_finish() -> None:
+    """What is imported and collected lives to the end: no search for garbage need look at it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -406,8 +406,10 @@ async def test_many_admissions_share_transactions(desk: Desk) -> None:
         transact(group)
 
     desk.store._transact = counted  # type: ignore[method-assign] # counts, changes nothing
-    gate = threading.Event()
-    busy = desk.store.write(lambda _: gate.wait())
+    inside, gate = threading.Event(), threading.Event()
+    busy = desk.store.write(lambda _: inside.set() or gate.wait(60))
+    # Before that, the writer might take the first of them along.
+    assert await asyncio.to_thread(inside.wait, 60)
     answers = [asyncio.create_task(admit(desk, report(), key=f"k{n}")) for n in range(100)]
     while desk.store._jobs.qsize() < 100:
         await asyncio.sleep(0)
