@@ -95,6 +95,8 @@ def _markdown(record: Mapping[str, Any]) -> str:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_shown(each)}" for name, each in value.items())
     if isinstance(value, list):
         return "<br>".join(map(str, value)) or "none"
     return str(value)
