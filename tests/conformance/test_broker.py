@@ -139,7 +139,6 @@ class BrokerBehaviour:
         assert found.offset == 2
         assert (found.metadata or "").rstrip("\0") == METADATA
 
-    @pytest.mark.slow
     def test_what_was_not_committed_comes_again(self, broker: Broker) -> None:
         topic, group = broker.topic(), uuid.uuid4().hex
         broker.send(topic, [(b"k", str(n).encode()) for n in range(5)])
@@ -188,7 +187,6 @@ class BrokerBehaviour:
         with pytest.raises(ConfigError, match=topic):
             broker.topics.ensure_topics([TopicSpec(topic, "k", 5)])
 
-    @pytest.mark.slow
     def test_two_members_share_twelve_queues_evenly(self, broker: Broker) -> None:
         prefix = f"q{uuid.uuid4().hex[:8]}"
         names = {f"{prefix}.{n}" for n in range(12)}
@@ -220,8 +218,9 @@ def own_admin(kafka: Endpoint) -> Iterator[Admin]:
         yield admin
 
 
+@pytest.mark.slow
 class TestMemory(BrokerBehaviour):
-    """Fast. Each `Lack` has a test here or is named in `NOT_SHOWN`."""
+    """It waits on librdkafka's own clocks, half a second a test. Each `Lack` has a test here or is named in `NOT_SHOWN`."""
 
     NOT_SHOWN = frozenset({Lack.LONG_POLL})
 
@@ -246,7 +245,6 @@ class TestMemory(BrokerBehaviour):
         with pytest.raises(BrokerAway, match="records are gone"):
             _ = first.bootstrap
 
-    @pytest.mark.slow
     def test_lacks_admin(self, broker: Broker) -> None:
         with pytest.raises(BrokerAway):
             Admin(broker.bootstrap, timeout_seconds=2)

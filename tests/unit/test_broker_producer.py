@@ -43,7 +43,7 @@ class Held:
 
     def poll(self, timeout: float) -> None:
         try:
-            self._answers.get(timeout=timeout)()
+            self._answers.get(timeout=min(timeout, 0.02))()
         except queue.Empty:
             pass
 

@@ -154,6 +154,8 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Listener, Consum
             return made[0]
 
         monkeypatch.setattr(reader_module, "Consumer", make)
+        # What is handed over here is handed over at once; the rest need not wait for it.
+        monkeypatch.setattr(reader_module, "_LAST_COMMIT_SECONDS", 0.2)
         reader.run()
         return listener, made[0]
 
