@@ -220,7 +220,10 @@ def own_admin(kafka: Endpoint) -> Iterator[Admin]:
 
 @pytest.mark.slow
 class TestMemory(BrokerBehaviour):
-    """It waits on librdkafka's own clocks, half a second a test. Each `Lack` has a test here or is named in `NOT_SHOWN`."""
+    """Each `Lack` has a test here or is named in `NOT_SHOWN`.
+
+    In memory, but librdkafka's own clocks make it wait half a second in each.
+    """
 
     NOT_SHOWN = frozenset({Lack.LONG_POLL})
 
