@@ -352,8 +352,7 @@ class TestReal(RealBehaviour):
 
 @pytest.fixture(scope="module")
 def container() -> Iterator[str]:
-    if not docker_answers():
-        pytest.skip("Docker does not answer")
+    assert docker_answers(), "no container engine answers; `make docker` needs one"
     with container_kafka() as bootstrap:
         yield bootstrap
 
@@ -364,9 +363,9 @@ def container_admin(container: str) -> Iterator[Admin]:
         yield admin
 
 
-@pytest.mark.live
+@pytest.mark.docker
 class TestContainer(RealBehaviour):
-    """Where Docker answers, and not yet run anywhere."""
+    """`make docker`, apart from `make test`: not yet run anywhere, for want of an engine."""
 
     @pytest.fixture
     def admin(self, container_admin: Admin) -> Admin:
