@@ -59,11 +59,9 @@ class Kafka:
     def poll(self, _seconds: float) -> Any:
         if not self.unread:
             return None
-        topic = self.unread[0]
+        topic = self.unread.pop(0)
+        self.unread.append(topic)
         return SimpleNamespace(topic=lambda: topic, timestamp=lambda: (2, AT), error=lambda: None)
-
-    def pause(self, places: list[TopicPartition]) -> None:
-        self.unread.remove(places[0].topic)
 
     def offsets_for_times(self, asked: list[TopicPartition], _seconds: float) -> Any:
         found = []
