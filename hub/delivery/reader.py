@@ -2,7 +2,7 @@
 
 A tight `poll` loop in one thread starves `commit` in another for ever (confluent-kafka), so
 commits, pauses and polls take turns here, and the event loop speaks to this thread through a
-queue. Commits go for all queues in one call, one call under way.
+queue. Commits go for many queues in one call, one call under way.
 """
 
 import asyncio
@@ -38,6 +38,9 @@ _BUSY_SECONDS: Final = 0.005
 _IDLE_SECONDS: Final = 0.05
 _CALM_AFTER_SECONDS: Final = 1.0
 _SAY_AGAIN_SECONDS: Final = 10.0
+_COMMIT_BYTES: Final = 500_000
+"""Kafka refuses commits over its largest record batch (1 MB), with all queues in them."""
+_COMMIT_OVERHEAD_BYTES: Final = 150
 _CLAIM_AGAIN_SECONDS: Final = 0.5
 _CLAIM_REST: Final = 10.0
 """So many times as long as the claims took that told nothing."""
@@ -308,11 +311,24 @@ class QueueReader:
         if self._under_way is not None or not self._commits:
             return
         self._active_at = self._begun_at = now
-        self._under_way, self._commits = self._commits, {}
+        self._under_way = self._next_commits()
         try:
             consumer.commit(offsets=_places(self._under_way), asynchronous=True)
         except KafkaException as error:
             self._settle(error.args[0], [])
+
+    def _next_commits(self) -> dict[str, Commit]:
+        """Those that wait longest, as many as Kafka takes in one call."""
+        room = _COMMIT_BYTES
+        chosen: dict[str, Commit] = {}
+        for topic, commit in self._commits.items():
+            room -= _COMMIT_OVERHEAD_BYTES + len(topic) + len(commit.metadata)
+            if chosen and room < 0:
+                break
+            chosen[topic] = commit
+        for topic in chosen:
+            del self._commits[topic]
+        return chosen
 
     def _on_commit(self, error: KafkaError | None, places: list[TopicPartition]) -> None:
         # An answer that stayed out must not be taken for that of a later commit.
@@ -355,16 +371,16 @@ class QueueReader:
             # Done again, as its answer cannot be heard here.
             self._done_again.append(_marks(_places(self._under_way)))
         again = {**(self._under_way or {}), **self._commits}
-        self._commits = {}
-        self._under_way = {t: c for t, c in again.items() if c.queue in self._ours} or None
-        if self._under_way is None:
-            return
-        try:
-            places = consumer.commit(offsets=_places(self._under_way), asynchronous=False)
-        except KafkaException as error:
-            self._settle(error.args[0], [])
-        else:
-            self._settle(None, places)
+        self._commits = {t: c for t, c in again.items() if c.queue in self._ours}
+        self._under_way = None
+        while self._commits:
+            self._under_way = self._next_commits()
+            try:
+                places = consumer.commit(offsets=_places(self._under_way), asynchronous=False)
+            except KafkaException as error:
+                self._settle(error.args[0], [])
+            else:
+                self._settle(None, places)
 
     # --- the group ----------------------------------------------------------------------------
 

@@ -256,6 +256,24 @@ def test_records_polled_before_a_queue_went_do_not_come_behind_its_next_claim(ru
     assert [set(queues) for queues in listener.of("claimed")] == [{A, B}, {A}]
 
 
+def test_commits_that_kafka_would_not_take_in_one_call_go_in_several(run: Run) -> None:
+    """Refused as a whole, and asked for again as a whole, they would stop every queue for ever."""
+    queues = [QueueName("GM0001", f"q{n}") for n in range(400)]
+    big = "1:1:u:" + "A" * 3000
+
+    def all_of_them(consumer: Consumer) -> None:
+        for queue in queues:
+            consumer.reader.commit(Commit(queue, None, 1, 1, big))
+
+    answers = [answer(n) for n in range(3)]
+    listener, consumer = run(assign(*queues), all_of_them, *answers, lambda _: None)
+    assert len(consumer.asynchronous) == 3
+    assert all(sum(len(p.metadata or "") for p in c) < 500_000 for c in consumer.asynchronous)
+    assert len(listener.of("committed")) == len(queues)
+    _, consumer = run(assign(*queues), all_of_them, revoke(queues[0]))
+    assert len(consumer.synchronous) >= 2
+
+
 def test_a_commit_without_any_answer_does_not_hold_up_the_others_for_ever(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
