@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from hypothesis import given
 
 from connectors.rest.connector import RestConnector
 from hub.connector import Deliverable, HttpRequest, VerdictKind, discover
-from hub.testing import ConnectorSuite
+from hub.testing import ConnectorSuite, events
 
 
 class TestRest(ConnectorSuite):
@@ -81,14 +82,15 @@ class _Clumsy(RestConnector):
         return HttpRequest("PUT", f"https://x.nl/{self.calls}")
 
 
-@pytest.mark.slow
-def test_the_suite_finds_a_connector_that_is_not_pure() -> None:
+@given(events())
+def test_the_suite_finds_a_connector_that_is_not_pure(event: Deliverable) -> None:
     class Suite(TestRest):
         connector = _Clumsy
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HUB_TEST_REST_TOKEN", "zeer-geheim-9431")
         with pytest.raises(AssertionError):
-            Suite().test_c2_build_is_pure_and_total()
+            # Any event shows it; a search would go on to the smallest.
+            Suite.test_c2_build_is_pure_and_total.hypothesis.inner_test(Suite(), event)
         with pytest.raises(AssertionError):
             Suite().test_c16_no_socket_clock_thread_or_file_of_its_own()
