@@ -31,8 +31,8 @@ from hub.delivery.effects import (
     Stop,
 )
 from hub.delivery.engine import QueueEngine
+from hub.delivery.listener import Commit, CommitResult, Taken
 from hub.delivery.outbox import Write
-from hub.delivery.reader import Commit, CommitResult, Taken
 from hub.delivery.sender import Line, Sender
 from hub.delivery.store import DeliveryStore
 from hub.errors import Away, Erased, Fenced, Poison

@@ -12,9 +12,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import lru_cache
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal
 
 from confluent_kafka import (
     OFFSET_END,
@@ -26,6 +25,7 @@ from confluent_kafka import (
 )
 
 from hub.delivery.claims import Claim, QueueLogs
+from hub.delivery.listener import Commit, CommitResult, Listener, Taken
 from hub.errors import BrokerAway, HubError
 from hub.telemetry import logger
 from hub.topics import QUEUE_PATTERN, QueueName
@@ -55,59 +55,6 @@ _REPLACED: Final = frozenset({KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID})
 
 class Replaced(HubError):
     """Another process uses our instance id; this consumer is dead. Failure policy: exit 75."""
-
-
-class CommitResult(StrEnum):
-    ACKED = "acked"
-    REFUSED = "refused"
-    """Perhaps not done; the queue may still be ours: try again, the lease is not renewed."""
-    OVER = "over"
-    """The queue is no longer ours."""
-
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """A record of a queue; `appended_at` is the broker's, in seconds."""
-
-    queue: QueueName
-    offset: int
-    key: bytes
-    value: bytes
-    appended_at: float
-
-
-@dataclass(frozen=True, slots=True)
-class Commit:
-    """`owner` and `token` are the caller's, handed back with the result."""
-
-    queue: QueueName
-    owner: object
-    token: int
-    watermark: int
-    metadata: str
-
-
-class Listener(Protocol):
-    """Whom the reader tells, in the event loop, in the order of events."""
-
-    def claimed(self, claims: Sequence[Claim]) -> None:
-        """These queues are ours; their records come from `read_from` of each on."""
-
-    def taken(self, records: Sequence[Taken]) -> None: ...
-
-    def committed(self, results: Sequence[tuple[Commit, CommitResult]]) -> None: ...
-
-    def revoking(self, queues: Sequence[QueueName], seconds: float) -> None:
-        """Hand over within `seconds` and call `released` for each; commits still go through."""
-
-    def lost(self, queues: Sequence[QueueName]) -> None:
-        """They are someone else's already; nothing can be committed."""
-
-    def damaged(self, queue: QueueName, problem: str) -> None:
-        """The log has no record where we read: retention or a person has deleted some."""
-
-    def ended(self, error: HubError | None) -> None:
-        """The thread is over; None after `stop`."""
 
 
 @dataclass(frozen=True, slots=True)

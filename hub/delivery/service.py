@@ -18,8 +18,9 @@ from hub.contract import Contract
 from hub.delivery.claims import Claim, QueueLogs
 from hub.delivery.effects import Pace
 from hub.delivery.engine import QueueEngine
+from hub.delivery.listener import Commit, CommitResult, Taken
 from hub.delivery.owner import QueueOwner, Surroundings
-from hub.delivery.reader import Commit, CommitResult, QueueReader, Taken
+from hub.delivery.reader import QueueReader
 from hub.delivery.sender import Line, Sender, make_line
 from hub.delivery.store import DeliveryStore
 from hub.errors import Away, ConfigError, HubError

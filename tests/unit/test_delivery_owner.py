@@ -27,8 +27,8 @@ from hub.delivery.claims import Bounds, Claim
 from hub.delivery.effects import Committed, Pace
 from hub.delivery.engine import QueueEngine
 from hub.delivery.http import HttpClient
+from hub.delivery.listener import Commit, CommitResult, Taken
 from hub.delivery.owner import QueueOwner, Surroundings
-from hub.delivery.reader import Commit, CommitResult, Taken
 from hub.delivery.sender import Line, Sender, make_line
 from hub.delivery.store import METADATA, DeliveryStore
 from hub.errors import BrokerAway, ConfigError, Erased, StoreAway

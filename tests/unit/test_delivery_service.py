@@ -15,7 +15,7 @@ from hub.connector import Connector, Kind
 from hub.contract import Contract
 from hub.delivery import service as service_module
 from hub.delivery.claims import Bounds, Claim
-from hub.delivery.reader import Commit
+from hub.delivery.listener import Commit
 from hub.delivery.service import EXIT_BUG, DeliveryService
 from hub.delivery.store import METADATA, DeliveryStore
 from hub.faults import NONE

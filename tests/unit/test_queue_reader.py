@@ -8,7 +8,8 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from hub.delivery import reader as reader_module
 from hub.delivery.claims import Bounds, Claim
-from hub.delivery.reader import Commit, CommitResult, QueueReader, Taken
+from hub.delivery.listener import Commit, CommitResult, Taken
+from hub.delivery.reader import QueueReader
 from hub.errors import HubError
 from hub.topics import QueueName
 
