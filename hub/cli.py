@@ -257,6 +257,33 @@ def apikey_create(
         print(operators.create_api_key(settings("apikey"), municipality, client))
 
 
+@apikey.command("list")
+def apikey_list(municipality: Annotated[str, typer.Option(help="GMxxxx: the tenant.")]) -> None:
+    """The keys of a municipality by their ids, which open nothing."""
+    from hub.app import operators
+
+    with spoken_errors():
+        table = Table("id", "client", "created", "expires", "revoked")
+        for key in operators.api_keys(settings("apikey"), municipality):
+            ended = f"{key.revoked_at:%Y-%m-%d}" if key.revoked_at else ""
+            dates = (f"{key.created_at:%Y-%m-%d}", f"{key.expires_at:%Y-%m-%d}", ended)
+            table.add_row(key.key_id, key.principal.client, *dates)
+        out.print(table)
+
+
+@apikey.command("revoke")
+def apikey_revoke(
+    key_id: Annotated[str, typer.Argument(help="As `hub apikey list` shows it.")],
+    municipality: Annotated[str, typer.Option(help="GMxxxx: the tenant.")],
+) -> None:
+    """End a key: every intake refuses it within 5 seconds."""
+    from hub.app import operators
+
+    with spoken_errors():
+        operators.revoke_api_key(settings("apikey"), municipality, key_id)
+        print(f"{key_id}: revoked")
+
+
 @main_app.command()
 def demo(
     requests: Annotated[int | None, typer.Option(min=1, help="How many; default 300.")] = None,

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from hub.admission import METADATA as ADMISSION_TABLES
-from hub.admission import ApiKeys, erase_subject, find_by_reference
+from hub.admission import ApiKey, ApiKeys, erase_subject, find_by_reference
 from hub.app.base import key_file_of, open_store
 from hub.configuration import Configuration
 from hub.connector import discover
@@ -122,6 +122,21 @@ def create_api_key(settings: Settings, municipality_code: str, client: str) -> s
     with ExitStack() as stack:
         store = open_store(settings, "admission", ADMISSION_TABLES, stack)
         return ApiKeys(store).create_key(municipality_code, client)
+
+
+def api_keys(settings: Settings, municipality_code: str) -> list[ApiKey]:
+    """The keys of a tenant, the dead ones too, oldest first."""
+    with ExitStack() as stack:
+        store = open_store(settings, "admission", ADMISSION_TABLES, stack)
+        return ApiKeys(store).keys_of(municipality_code)
+
+
+def revoke_api_key(settings: Settings, municipality_code: str, key_id: str) -> None:
+    """End a key; every process refuses it within 5 seconds. Raises Refused `unknown_key`."""
+    with ExitStack() as stack:
+        store = open_store(settings, "admission", ADMISSION_TABLES, stack)
+        if not ApiKeys(store).revoke(municipality_code, key_id):
+            raise Refused("unknown_key", f"{municipality_code} has no living key {key_id}")
 
 
 def _reference(written: str) -> str:

@@ -95,3 +95,20 @@ def test_a_worker_does_not_wait_for_a_mistake(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(worker, "prepare", prepare)
     with pytest.raises(ConfigError, match="routes"):
         worker.prepare_patiently(Settings(), 2.0, lambda _: pytest.fail("it waited"))
+
+
+def test_keys_of_a_website_are_made_listed_and_revoked(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, config=Path("config"))
+    for _ in range(2):
+        operators.create_api_key(settings, "GM0505", "website")
+    with pytest.raises(Refused, match="too_many_keys"):
+        operators.create_api_key(settings, "GM0505", "website")
+    first, _ = operators.api_keys(settings, "GM0505")
+    operators.revoke_api_key(settings, "GM0505", first.key_id)
+    with pytest.raises(Refused, match="unknown_key"):
+        operators.revoke_api_key(settings, "GM0505", first.key_id)
+    assert [key.revoked_at is None for key in operators.api_keys(settings, "GM0505")] == [
+        False,
+        True,
+    ]
+    assert operators.create_api_key(settings, "GM0505", "website")
