@@ -5,8 +5,10 @@ STAMP := .venv/.installed
 FIRST := $(shell command -v $(PYTHON) || command -v python3)
 
 UNITS := tests --ignore=tests/house --ignore=tests/sim
-# The databases of tests in memory, where the machine has a place for that; compiled tests are kept.
+# The databases of tests in memory, where the machine has a place for that (in a container often
+# 64 MB, so what passed is not kept); compiled tests are kept.
 IN_MEMORY := $(if $(wildcard /dev/shm/.),PYTEST_DEBUG_TEMPROOT=/dev/shm) PYTHONDONTWRITEBYTECODE=
+BRIEFLY := --brief --ignore=tests/live -o tmp_path_retention_policy=failed
 
 .PHONY: setup demo test check fast unit live sim docker bench soak lock
 
@@ -36,7 +38,7 @@ check: setup
 
 # On two cores within 15 seconds, so nothing here starts a process, waits or searches long.
 fast: setup
-	$(IN_MEMORY) $(BIN)/pytest -q -n 2 -m "not live and not slow and not docker" --brief $(UNITS) --ignore=tests/live
+	$(IN_MEMORY) $(BIN)/pytest -q -n 2 -m "not live and not slow and not docker" $(BRIEFLY) $(UNITS)
 
 unit: setup
 	$(BIN)/pytest -q -n 2 -m "not live and not docker" $(UNITS)
