@@ -18,7 +18,7 @@ from hub.broker.admin import Admin
 from hub.configuration import Configuration, Destination, Limits, RouteTable
 from hub.connector import Kind, discover
 from hub.contract import CO_MOVER, ENVELOPE, OUTCOME, Contract
-from hub.delivery.service import DeliveryService
+from hub.delivery.service import EXIT_AGAIN, DeliveryService
 from hub.delivery.store import METADATA as DELIVERY_TABLES
 from hub.delivery.store import DeliveryStore
 from hub.event import Authentication, Envelope, Part, Payment, mint
@@ -236,6 +236,32 @@ class World:
             service.stop()
             code = await running
             await producer.close()
+        assert code == 0, code
+
+    @contextlib.asynccontextmanager
+    async def supervised(self, slot: int = 0) -> AsyncIterator[None]:
+        """As `delivering`, and started again where it asks for that, as the supervisor does.
+
+        After a broker restart a static member may be fenced by its own second join; it ends with
+        75 then, and only a new process (here: a new service) delivers again.
+        """
+        running: list[DeliveryService] = []
+
+        async def run() -> int:
+            while True:
+                producer = Producer(self.bootstrap, f"delivery-{slot}", 8.0)
+                running.append(self.service(producer, slot))
+                code = await running[-1].run()
+                await producer.close()
+                if code != EXIT_AGAIN:
+                    return code
+
+        task = asyncio.create_task(run())
+        try:
+            yield
+        finally:
+            running[-1].stop()
+            code = await task
         assert code == 0, code
 
     def outcomes(self, expected: int) -> list[Outcome]:

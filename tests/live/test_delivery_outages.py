@@ -75,6 +75,7 @@ async def test_a_frozen_owner_sends_nothing_new_after_the_next_has_begun(
         assert office.numbers(queue, lane) == list(range(at, 400, 8))
 
 
+@pytest.mark.timeout(300)
 async def test_a_broker_that_goes_and_comes_back_loses_nothing(
     tmp_path: Path, office: BackOffice
 ) -> None:
@@ -86,7 +87,7 @@ async def test_a_broker_that_goes_and_comes_back_loses_nothing(
         lanes = [f"lane-{n}" for n in range(8)]
         await world.put(queue, lanes, 0, 200)
         office.pause_seconds = 0.05
-        async with world.delivering():
+        async with world.supervised():
             await office.until(lambda: len(office.applied) >= 40)
             local.kill()
             await asyncio.to_thread(local.start)
